@@ -32,8 +32,8 @@ from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.search.settings import WeightOptimiser
 from wsdarts_sdk.search.state import exact_float32, sgd_for
 from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 CLASSES = 10
 ROUNDED = "float64, images rounded to bfloat16"

@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 STAGES = {1: (5, 8), 2: (11, 5), 3: (17, 3)}
 CHANNELS, CLASSES, CLIP = 16, 100, 5.0

@@ -38,7 +38,7 @@ from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, SEARCH_JOURNAL, TRAINING_JOURNAL
 from wsdarts_sdk.schedule import cosine_learning_rate
 from wsdarts_sdk.search.derivation import masked_softmax
-from wsdarts_sdk.supernet import reduction_positions
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 DATA = SHARED / "data"
 STEPS = (150, 300, 600, 1200)

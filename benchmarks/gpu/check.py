@@ -48,9 +48,9 @@ from wsdarts_sdk.pipelines.warm_start import warm_start
 from wsdarts_sdk.presets import TINY, Preset
 from wsdarts_sdk.search.state import exact_float32
 from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.task2vec.embedding import embed
 from wsdarts_sdk.task2vec.loading import load_probe
 

@@ -21,7 +21,7 @@ from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.distributed import ALONE, Ranks, joined_ranks
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs
-from wsdarts_sdk.supernet import NO_DROPOUT
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT
 
 
 class Shared(Ours):

@@ -26,8 +26,8 @@ from wsdarts_sdk.search.step import (
     move_weights,
     run_eagerly,
 )
-from wsdarts_sdk.supernet import NO_DROPOUT
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT
 
 
 class Engine(ABC):

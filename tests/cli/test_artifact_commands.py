@@ -24,7 +24,7 @@ from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.check import make_check as real_check
 from wsdarts_sdk.search.state import transferable
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 
 
 def test_list_is_a_table(zoo: Path, run: Run) -> None:

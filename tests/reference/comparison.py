@@ -10,7 +10,8 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import NO_DROPOUT, Gradients, SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.network import Gradients, Supernet
 
 Named = dict[str, Tensor]
 # Sums in another order: what float64 leaves of a number, and of a sum that cancels to nothing.

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from reference.network import PlainSupernet
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
 
 Named = dict[str, Tensor]
 _EPSILON = 0.01

@@ -12,12 +12,8 @@ from reference.mixed import MixedOperation
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.models._operations import FactorizedReduce, ReluConvNorm
-from wsdarts_sdk.supernet import (
-    NO_DROPOUT,
-    STEM_MULTIPLIER,
-    SkipDropout,
-    reduction_positions,
-)
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, reduction_positions
 
 _ALPHA_SCALE = 1e-3
 

@@ -13,7 +13,7 @@ from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.errors import ArtifactError, SettingsError
 from wsdarts_sdk.data.loader import stream
 from wsdarts_sdk.search.state import Array, load_weights
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 
 _IMAGES = 2
 _ADVICE = "pull it again, or use its masks alone (--mode topology)"

@@ -23,7 +23,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
-from wsdarts_sdk.supernet import reduction_positions
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 _INPUTS = ("first", "second")
 

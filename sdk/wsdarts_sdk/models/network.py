@@ -27,7 +27,7 @@ from wsdarts_sdk.data.loader import SharedDraws, draw_kept
 from wsdarts_sdk.models._operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.models.settings import Cells
 from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
-from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, reduction_positions
 
 _AUXILIARY_WIDTHS = (128, 768)
 Stem = Literal["cifar", "imagenet"]

@@ -27,7 +27,7 @@ from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.errors import RegistryError, SettingsError, SpaceError
 from wsdarts_sdk.models.network import DerivedNetwork, Stem, not_scriptable, stem_channels
 from wsdarts_sdk.models.prediction import TrainedModel
-from wsdarts_sdk.supernet import reduction_positions
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 DARTS_V2 = """Genotype(
     normal=[

@@ -20,8 +20,7 @@ from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.runs.checkpoints import step_count
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs, Work, for_part
-from wsdarts_sdk.supernet import SkipDropout
-from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout
+from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout, SkipDropout
 
 Replay = Callable[[], None]
 # Warms some work up and records it: what it does is done, how often is left open.

@@ -28,7 +28,7 @@ from wsdarts_sdk.runs.checkpoints import (
     restore_optimiser,
 )
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.supernet.synchronised_norms import synchronise
 
 

@@ -27,16 +27,9 @@ from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.distributed import ALONE, BatchShare, Ranks
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.supernet import (
-    NO_DROPOUT,
-    STEM_MULTIPLIER,
-    Gradients,
-    SkipDropout,
-    Supernet,
-    Wanted,
-)
-from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout
-from wsdarts_sdk.supernet.operation_plan import elements_per_image
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, DeviceSkipDropout, SkipDropout
+from wsdarts_sdk.supernet.network import Gradients, Supernet, Wanted
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, elements_per_image
 
 # Of one pass; or with its numbers on the device, then those of each part of the batch.
 Dropout = SkipDropout | Sequence[DeviceSkipDropout]

@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.distributed import Ranks
-from wsdarts_sdk.supernet._network import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 
 class SynchronisedKernels(PortableKernels):

@@ -21,7 +21,7 @@ from wsdarts_sdk.pipelines.starting_points import starting_point
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import transferable
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 
 CPU = torch.device("cpu")
 Arrays = dict[str, NDArray[Any]]

@@ -11,8 +11,8 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, Search
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit, matched_cells
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 CONVOLUTIONS = (
     "skip_connect",

@@ -8,7 +8,8 @@ from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.step import accumulate, needed_memory, parts_that_fit
-from wsdarts_sdk.supernet import NO_DROPOUT, Supernet
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT
+from wsdarts_sdk.supernet.network import Supernet
 
 SIZE = 8
 

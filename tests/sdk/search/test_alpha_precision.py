@@ -17,8 +17,8 @@ from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
 from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

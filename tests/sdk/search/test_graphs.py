@@ -25,7 +25,7 @@ from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs
-from wsdarts_sdk.supernet import SkipDropout
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

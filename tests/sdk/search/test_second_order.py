@@ -15,8 +15,9 @@ from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search import step as engine
 from wsdarts_sdk.search.step import InnerStep, second_order
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 _RATE, _MOMENTUM, _DECAY = 0.3, 0.9, 0.01
 Pair = tuple[PlainSupernet, Supernet]

@@ -16,7 +16,7 @@ from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser, darts
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

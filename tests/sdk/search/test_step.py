@@ -20,7 +20,8 @@ from wsdarts_sdk.search.settings import (
 )
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
-from wsdarts_sdk.supernet import Gradients, SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
+from wsdarts_sdk.supernet.network import Gradients, Supernet
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

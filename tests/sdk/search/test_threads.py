@@ -13,8 +13,8 @@ from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs, clip_gradients, move_alpha, move_weights, norm_of
-from wsdarts_sdk.supernet import SkipDropout
-from wsdarts_sdk.supernet._network import head_output, stem_output
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
+from wsdarts_sdk.supernet.network import head_output, stem_output
 
 Make = Callable[..., SearchSettings]
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def test_the_stem_is_torchs_own() -> None:
 
 def test_a_head_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     two_images_at_a_time = 2 * 5 * 6
-    monkeypatch.setattr("wsdarts_sdk.supernet._network._PRODUCTS", two_images_at_a_time)
+    monkeypatch.setattr("wsdarts_sdk.supernet.network._PRODUCTS", two_images_at_a_time)
     draws = torch.Generator().manual_seed(0)
     head = nn.Linear(6, 5).double()
     x = torch.randn(7, 6, generator=draws, dtype=torch.float64).requires_grad_()

@@ -20,7 +20,7 @@ from wsdarts_sdk.search.cuda_graphs import StaticInputs, state_restored
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, set_learning_rate
 from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights
-from wsdarts_sdk.supernet import SkipDropout
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
 
 META = torch.device("meta")
 Make = Callable[..., SearchSettings]

@@ -17,7 +17,7 @@ from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import places_of, take_step
-from wsdarts_sdk.supernet import SkipDropout
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 Make = Callable[..., SearchSettings]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wsdarts_sdk.compiler import compiled_library
-from wsdarts_sdk.supernet import Kernels
+from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

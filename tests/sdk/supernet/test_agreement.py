@@ -20,7 +20,7 @@ from reference.comparison import (
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS, DARTS_CANDIDATES, SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import NO_DROPOUT, Kernels, SkipDropout
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, Kernels, SkipDropout
 
 MakeKernels = Callable[[torch.dtype], Kernels]
 Size = tuple[int, int]

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout
+from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout, SkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 SKIP = SkipDropout(rate=0.3, seed=1)
 

@@ -9,7 +9,9 @@ import torch
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.compiler import Compiled, compiled_library
-from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
+from wsdarts_sdk.supernet import kernel_choice
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
+from wsdarts_sdk.supernet.kernels.base import Kernels
 
 CPU = torch.device("cpu")
 _anew = compiled_library.__wrapped__  # without its memory

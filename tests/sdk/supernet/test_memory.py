@@ -6,8 +6,8 @@ import torch
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
+from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.supernet.operation_plan import elements_per_image
 
 BATCH = 3

@@ -9,7 +9,8 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import Supernet, reduction_positions
+from wsdarts_sdk.supernet.network import Supernet
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 TWO_EDGES = SearchSpace(nodes=1)
 

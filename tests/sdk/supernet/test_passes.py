@@ -11,9 +11,9 @@ from reference.comparison import assert_agree, by_name, expected, random_batch, 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.base import Norm
+from wsdarts_sdk.supernet.kernels.base import Kernels, Norm, SkipDropout
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 MakeKernels = Callable[[torch.dtype], Kernels]
 FIVE_EDGES = SearchSpace(nodes=2)

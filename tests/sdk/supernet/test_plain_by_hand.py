@@ -9,7 +9,7 @@ from reference.mixed import MixedOperation
 from reference.network import PlainCell, PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES, SearchSpace
-from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.network import Supernet
 
 TWO_EDGES = SearchSpace(nodes=1)
 

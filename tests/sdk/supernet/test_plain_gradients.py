@@ -13,7 +13,7 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
 
 _STEP = 1e-6
 

@@ -14,7 +14,7 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, SkipDropout
 
 _RATE, _MOMENTUM, _DECAY = 0.3, 0.9, 0.01
 

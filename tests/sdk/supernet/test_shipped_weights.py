@@ -10,7 +10,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
-from wsdarts_sdk.supernet import Kernels
+from wsdarts_sdk.supernet.kernels.base import Kernels
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from reference.mixed import MixedOperation
 from reference.network import PlainCell, PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.base import Term, kept
+from wsdarts_sdk.supernet.kernels.base import Kernels, SkipDropout, Term, kept
+from wsdarts_sdk.supernet.network import Supernet
 
 SKIP = ("skip_connect",)
 

@@ -12,8 +12,9 @@ from reference.comparison import assert_agree, by_name, expected, random_batch, 
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
-from wsdarts_sdk.supernet import Kernels, Supernet
+from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
+from wsdarts_sdk.supernet.network import Supernet
 
 MakeKernels = Callable[[torch.dtype], Kernels]
 FIVE_EDGES = SearchSpace(nodes=2)

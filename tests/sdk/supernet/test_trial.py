@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
-from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, Selection, pick_fastest
-from wsdarts_sdk.supernet.kernels.base import Term
+from wsdarts_sdk.supernet import kernel_choice
+from wsdarts_sdk.supernet.kernel_choice import (
+    CellBenchmark,
+    Selection,
+    choose_kernels,
+    pick_fastest,
+)
+from wsdarts_sdk.supernet.kernels.base import Kernels, Term
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 CPU = torch.device("cpu")

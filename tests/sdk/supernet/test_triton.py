@@ -20,7 +20,6 @@ from reference.comparison import (
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, pick_fastest
 from wsdarts_sdk.supernet.kernels import _triton_blocks as triton_blocks
 from wsdarts_sdk.supernet.kernels.base import (
@@ -29,6 +28,7 @@ from wsdarts_sdk.supernet.kernels.base import (
     Norm,
     OutputGradient,
     PointwiseConvolution,
+    SkipDropout,
     Term,
     word,
 )

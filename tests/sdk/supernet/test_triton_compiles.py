@@ -38,7 +38,8 @@ JITFunction.__getitem__ = compile_only
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet import SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import SkipDropout
+from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels
 
 TritonKernels.check = lambda *_: None  # the tensors lie here; nothing runs on them

@@ -20,7 +20,7 @@ from wsdarts_sdk.models.engine import _calls as calls
 from wsdarts_sdk.models.engine._calls import ALIGNED, POINTER, Extent, Place, Values
 from wsdarts_sdk.models.engine._operations import Operations, Path, convolution, norm_of
 from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork
-from wsdarts_sdk.supernet import reduction_positions
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 _INPUTS = 2  # of a cell
 

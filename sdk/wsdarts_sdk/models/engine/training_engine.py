@@ -27,8 +27,8 @@ from wsdarts_sdk.models.engine._calls import SOURCES, Extent, Library
 from wsdarts_sdk.models.engine._program import Program
 from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork, PathDraws
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
+from wsdarts_sdk.supernet.operation_plan import reduction_positions
 
 _LEAST = 2  # values of a channel, of which a batch norm has a variance
 _Key = tuple[tuple[int, ...], ...]
