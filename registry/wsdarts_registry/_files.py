@@ -27,6 +27,7 @@ from wsdarts_registry.errors import ArtifactError, FileAccessError
 # What a path that does not exist, or that no file can have, is answered with.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADF, errno.EINVAL)
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+_PART = 2**20  # bytes that are read at once
 
 
 def exists(path: Path) -> bool:
@@ -210,9 +211,21 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            return file.read(limit)
+            return file.read() if limit < 0 else read_at_most(file, limit)
     except (OSError, ValueError) as error:
         raise _no_access(path, error) from error
+
+
+def read_at_most(file: BinaryIO, limit: int) -> bytes:
+    """Return the content of an open file up to a limit; ``read`` would take memory for the limit.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    content = bytearray()
+    while part := file.read(min(limit - len(content), _PART)):
+        content += part
+    return bytes(content)
 
 
 def _is_absent(error: OSError | ValueError) -> bool:

@@ -169,7 +169,8 @@ def _of_runs(directory: Path) -> object:
     for name in ("run", "trained"):
         out = directory / name
         for file in out.rglob("*.json"):
-            json.loads(file.read_bytes())
+            if not any(part.startswith(".") for part in file.relative_to(out).parts):
+                json.loads(file.read_bytes())
         if (out / "artifact").exists():
             read_artifact(out / "artifact")
         found |= {(name, path): digest for path, digest in digests(out, *_RUN).items()}

@@ -94,6 +94,12 @@ def test_links_are_followed_unless_told_otherwise(tmp_path: Path) -> None:
     assert [path.name for path in entries(tmp_path)] == ["dead", "file", "link"]
 
 
+def test_a_limit_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_regular(tmp_path / "file", 2**60) == b"content"
+    assert read_regular(tmp_path / "file", 3) == b"con"
+
+
 def test_neither_pipes_nor_devices_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "device").symlink_to("/dev/zero")

@@ -22,6 +22,7 @@ from wsdarts_registry._files import (
     matching,
     modified,
     open_regular,
+    read_at_most,
     write_atomically,
 )
 from wsdarts_registry._format import pluralize
@@ -198,7 +199,7 @@ def read_report(path: Path) -> RunReport:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(ReportFile.MAX_BYTES + 1)
+            content = read_at_most(file, ReportFile.MAX_BYTES + 1)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     return ReportFile.from_bytes(content, what=str(path), error=RunError).report(what=str(path))

@@ -34,6 +34,7 @@ from wsdarts_registry._files import (
     make_directories,
     matching,
     open_regular,
+    read_at_most,
     read_regular,
     remove_abandoned,
     write_atomically,
@@ -298,7 +299,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(_json.MAX_BYTES + 1)
+            content = read_at_most(file, _json.MAX_BYTES + 1)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     return _json.load(content, what=str(path), error=RunError)

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ValidationError, model_validator
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import exists, open_regular
+from wsdarts_registry._files import exists, open_regular, read_at_most
 from wsdarts_registry._json import Digest, Record, explain
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import RunError
@@ -63,7 +63,7 @@ def read_rows(path: Path, kind: type[Record] | None = None) -> list[dict[str, An
         return []
     try:
         with open_regular(path) as file:
-            content = file.read(_MAX_METRICS_BYTES + 1)
+            content = read_at_most(file, _MAX_METRICS_BYTES + 1)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     lines = content.split(b"\n")[:-1]
