@@ -178,7 +178,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return mean accuracies by source, target and length, and the gains over random weights.
 
     A gain is the mean over genotypes of the difference of two trainings of one genotype. ``means``
-    are over the targets that have all lengths which are measured on any.
+    are over the targets with the control, of the lengths that all of these have.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
@@ -192,7 +192,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _of_source(by_set: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
     order = [NONE, MASKS, *map(str, LENGTHS)]
     measured = [each for each in order if any(each in found for found in by_set.values())]
-    whole = [name for name, found in by_set.items() if all(each in found for each in measured)]
+    whole = [name for name, found in by_set.items() if NONE in found]
+    shared = [each for each in measured if all(each in by_set[name] for name in whole)]
     accuracy = {
         name: {each: statistics.fmean(found[each]) for each in measured if each in found}
         for name, found in by_set.items()
@@ -202,7 +203,7 @@ def _of_source(by_set: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str,
         "sets_of_the_means": whole,
         "means": {
             each: statistics.fmean(accuracy[name][each] for name in whole)
-            for each in (measured if whole else ())
+            for each in (shared if whole else ())
         },
         "gains": {
             name: {each: found[each] - found[NONE] for each in found if each != NONE}

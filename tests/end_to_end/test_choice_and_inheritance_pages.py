@@ -127,7 +127,7 @@ def test_the_page_of_longer_sources(module: Callable[[str], Any], tmp_path: Path
         ("dtd_10", "masks", (0.3, 0.3)),
         ("dtd_10", 500, (0.4, 0.3)),
         ("bird_groups", "none", (0.1, 0.1)),
-        ("bird_groups", 500, (0.1, 0.2)),  # λ alone is not there: no part of the means
+        ("bird_groups", 500, (0.1, 0.2)),  # λ alone is not there: it has no mean
         ("aircraft_edges", 500, (0.9, 0.9)),  # no control: not shown
     ]
     rows = {
@@ -142,7 +142,7 @@ def test_the_page_of_longer_sources(module: Callable[[str], Any], tmp_path: Path
     write(tmp_path, "sources", rows)
     lines = [line for line in page.section().splitlines() if line.startswith("| ")][2:]
     assert sorted(lines) == [
-        "| *mean of dtd_10* | 25.0 | 30.0 (+5.0) | 35.0 (+10.0) | – | – |",
+        "| *mean of dtd_10, bird_groups* | 17.5 | – | 25.0 (+7.5) | – | – |",
         "| bird_groups | 10.0 | – | 15.0 (+5.0) | – | – |",
         "| dtd_10 | 25.0 | 30.0 (+5.0) | 35.0 (+10.0) | – | – |",
     ]
