@@ -40,7 +40,7 @@ LICENCES = {
 
 
 def zoo_preset() -> Preset:
-    """Return preset ``small`` with a last stage of 960 steps, whose weights are worth taking.
+    """Return preset ``small`` with a last stage of 8,000 steps, whose weights are worth taking.
 
     The stages before, and α in all of them, get about half of the preset's steps.
     """
@@ -48,7 +48,7 @@ def zoo_preset() -> Preset:
     stages = (
         dataclasses.replace(first, epochs=6, weights_only_epochs=4),
         dataclasses.replace(second, epochs=6, weights_only_epochs=4),
-        dataclasses.replace(last, epochs=48, weights_only_epochs=40),
+        dataclasses.replace(last, epochs=400, weights_only_epochs=392),
     )
     return dataclasses.replace(
         SMALL.with_choice(candidates=1),  # α decides
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/zoo"))
     parser.add_argument("--out", type=Path, default=shipped_zoo())
     parser.add_argument("--only", metavar="NAME", help="search one artifact; publish nothing")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     tasks = load_sets(arguments.data)
     probes = [load_probe(None), load_probe(arguments.probe_file)]
@@ -72,13 +73,13 @@ def main() -> None:
     plans["meta-flowers-birds-textures"] = META
     if arguments.only:
         members = [tasks[member] for member in plans[arguments.only]]
-        search_one(arguments.only, members, probes, arguments.runs)
+        search_one(arguments.only, members, probes, arguments.runs, seed=arguments.seed)
         return
     staging = arguments.runs / "registry"
     shutil.rmtree(staging, ignore_errors=True)
     store = DirectoryStore(staging, create=True)
     for name, sets in plans.items():
-        run = search_one(name, [tasks[each] for each in sets], probes, arguments.runs)
+        run = search_one(name, [tasks[each] for each in sets], probes, arguments.runs, seed=0)
         data = "; ".join(dict.fromkeys(LICENCES[each] for each in sets))
         entry = push(run.path, name, registry=store, license="research-only", description=data)
         print(f"{entry.reference}: {run.genotype.to_darts()}", flush=True)
@@ -90,12 +91,15 @@ def main() -> None:
     print(f"{arguments.out}: {len(plans)} artifacts, {size / 1e6:.1f} MB")
 
 
-def search_one(name: str, tasks: list[ImageTask], probes: list[Probe], runs: Path) -> SearchRun:
+def search_one(
+    name: str, tasks: list[ImageTask], probes: list[Probe], runs: Path, *, seed: int
+) -> SearchRun:
     """Search one artifact, from where its search was."""
     return search(
         *tasks,
-        out=runs / name,
+        out=runs / f"{name}-{seed}",
         preset=zoo_preset(),
+        seed=seed,
         probes=probes,
         resume=True,
         progress=Lines(name),

@@ -250,7 +250,8 @@ def test_a_killed_rank_changes_nothing(
     finally:
         running.end()
     text = running.printed
-    assert "Signal 9" in text or "SIGKILL" in text or "exitcode: -9" in text, text
+    # torchrun names the first rank that it sees to have ended: the killed one, or another that lost it
+    assert "exitcode: -9" in text or "lost the other ranks" in text, text
     assert long_work.found(cut) == long_work.found(long_work.whole)
 
 
