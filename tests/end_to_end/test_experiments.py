@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
@@ -20,11 +21,15 @@ sys.path[:0] = [{benchmarks!r}, {experiments!r}]
 import cells
 cells.RESULTS = Path({results!r})
 cells.PAUSE = 0.01
+from wsdarts_sdk.runs import shared_work
+shared_work._BEAT = shared_work._PAUSE = 0.1
 
 def work(name):
     def measure(state):
         with (Path({results!r}) / "began").open("a") as file:
             file.write(name + chr(10))
+        while (Path({results!r}) / "hang").exists():
+            time.sleep(0.01)
         return {{"accuracy": 0.5, "at": state.name}}
     return measure
 
@@ -126,6 +131,33 @@ def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path, st
     assert (machines[1] / "began").read_text().split()[-1] == "sum"
     assert (machines[1] / "runs" / "toy" / "one" / "finished").exists()
     assert (machines[1] / "experiments" / "toy" / "one.json").read_bytes() == result
+
+
+@pytest.mark.processes
+def test_a_killed_worker_s_cell_is_measured_by_another(tmp_path: Path, start: Start) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    machines = [tmp_path / "first", tmp_path / "second"]
+    for machine in machines:
+        machine.mkdir()
+    (machines[0] / "hang").touch()
+    killed = start(machines[0], "one", storage=storage)
+    while not (machines[0] / "began").exists():
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    other = start(machines[1], "one", "two", storage=storage)
+    _, said = other.communicate()
+    assert other.returncode == 0, said
+    assert sorted((machines[1] / "began").read_text().split()) == ["one", "two"]
+    # The killed one comes back, and takes what is finished.
+    (machines[0] / "hang").unlink()
+    _, said = (back := start(machines[0], "one", "two", storage=storage)).communicate()
+    assert back.returncode == 0, said
+    assert (machines[0] / "began").read_text().split() == ["one"]
+    for name in ("one", "two"):
+        first, second = (m / "experiments" / "toy" / f"{name}.json" for m in machines)
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_the_declared_tables_are_whole(python: Start) -> None:

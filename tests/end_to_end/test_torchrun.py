@@ -250,7 +250,7 @@ def test_a_killed_rank_changes_nothing(
     finally:
         running.end()
     text = running.printed
-    # torchrun names the first rank that it sees to have ended: the killed one, or another that lost it
+    # torchrun names the first rank that it finds ended: the killed one, or the one that lost it
     assert "exitcode: -9" in text or "lost the other ranks" in text, text
     assert long_work.found(cut) == long_work.found(long_work.whole)
 
@@ -325,13 +325,19 @@ def test_an_error_is_one_line(images: Path, tmp_path: Path, environment: dict[st
     assert len(errors(other)) == 1, other.stderr
 
 
-def test_another_number_of_ranks_is_refused(
-    images: Path, tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_another_number_of_ranks(
+    synchronised: bool, images: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     run = tmp_path / "run"
-    longer = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 60}])}")
-    command = torchrun("search", images, "--out", run, *QUICK, *longer, "-q")
-    running = Torchrun(command, environment, tmp_path / "printed")
+    epochs = 30 if synchronised else 60
+    longer = (
+        "--set",
+        f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': epochs}])}",
+    )
+    norms = ("--set", f"search.synchronised_norms={str(synchronised).lower()}")
+    command = ("search", images, "--out", run, *QUICK, *longer, *norms, "-q")
+    running = Torchrun(torchrun(*command), environment, tmp_path / "printed")
     try:
         until = time.monotonic() + _SECONDS
         while time.monotonic() < until and running.process.poll() is None:
@@ -342,10 +348,12 @@ def test_another_number_of_ranks_is_refused(
         running.process.wait(_SECONDS)
     finally:
         running.end()
-    again = ran(
-        ["wsdarts-hub", "search", str(images), "--out", str(run), *QUICK, *longer, "--resume"],
-        environment,
-    )
+    assert not (run / "artifact").exists()
+    again = ran(["wsdarts-hub", *map(str, command), "--resume"], environment)
+    if synchronised:  # the norms of any number of ranks are those of one
+        assert again.returncode == 0, again.stderr
+        assert (run / "artifact" / "genotype.json").exists()
+        return
     assert again.returncode == 1
     assert len(errors(again)) == 1, again.stderr
     assert "torchrun --nproc-per-node" in again.stderr

@@ -23,7 +23,7 @@ from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.progress import silent
-from wsdarts_sdk.runs.checkpoints import MemoryJournal
+from wsdarts_sdk.runs.checkpoints import ROLL_BACKS, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
@@ -193,6 +193,7 @@ def searched(ranks: Ranks, settings: SearchSettings, cache: Path) -> dict[str, A
     found |= {f"mask.{kind}": result.stage_masks[-1].array(kind) for kind in CELL_KINDS}
     found["genotype"] = np.frombuffer(str(result.genotype).encode(), dtype=np.uint8)
     found["losses"] = np.array([row["weights_loss"] for row in result.rows])
+    found["roll backs"] = np.array([row.get(ROLL_BACKS, 0) for row in result.rows])
     return found
 
 
@@ -247,6 +248,7 @@ def training_steps(
     }
     found["logits"] = result.logits.double().numpy()
     found["rows"] = np.array([[row["loss"], row["accuracy"]] for row in result.rows])
+    found["roll backs"] = np.array([row.get(ROLL_BACKS, 0) for row in result.rows])
     return found
 
 
