@@ -1,12 +1,18 @@
-"""Build the zoo that the package ships: TAS at the shape of preset ``small`` on real image sets.
+"""Search the zoo that the package ships, and put what is found into it.
 
-    python benchmarks/build_zoo.py --data ../shared/data --probe-file ../shared/probe/…
-    python benchmarks/build_zoo.py --only dtd-10     search this one, and publish nothing yet
+    python benchmarks/build_zoo.py search NAME --seed 0    search, then train the network it found
+    python benchmarks/build_zoo.py publish NAME            the better of its searches, as a version
 
-Six single-task artifacts and one λ_meta over three of the tasks, each with embeddings by the
-shipped probe and by the ImageNet probe of ``--probe-file``. Each search is a run directory
-under ``--runs``, so a stopped build goes on where it was, and several processes may search one
-artifact each before the build. The near thresholds come from the measured distances in
+Names are those of the six image sets, ``meta-flowers-birds-textures`` for λ_meta over three of
+them, and ``noto-emoji`` for the set of ``emoji_set.py``, which is free of terms for research only.
+Each artifact has embeddings by the shipped probe and by the ImageNet probe of ``--probe-file``. A
+search is a run under ``--runs``, so one that was stopped goes on, and several may run at once;
+its figures are written to ``benchmarks/results/zoo``. The better of several seeds is that whose
+supernet has the higher accuracy on the alpha half.
+
+A version takes the place of those before it. Then, for its transfer gain, run
+``python benchmarks/experiments run inheritance`` with the cells that start from it, and
+``python benchmarks/zoo_cards.py``. The near thresholds come from the measured distances in
 ``benchmarks/results``.
 """
 
@@ -17,18 +23,28 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from measure import Lines
-from six_sets import IMAGENET_PROBE, META, SHARED, load_sets
+import torch
+from measure import Lines, machine
+from six_sets import IMAGENET_PROBE, META, SETS, SHARED
 from zoo_cards import renew_cards
 
-from wsdarts_hub import SMALL, ImageTask, Preset, SearchRun, push, search
+from wsdarts_hub import SMALL, ImageTask, Preset, SearchRun, push, search, train
+from wsdarts_registry.artifact.manifest import Manifest
+from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER
 from wsdarts_sdk.task2vec.embedding import embedding_space
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
 
 RESULTS = Path(__file__).parent / "results"
+OPEN = "noto_emoji"
+PLANS: dict[str, tuple[str, ...]] = {
+    **{name.replace("_", "-"): (name,) for name in (*SETS, OPEN)},
+    "meta-flowers-birds-textures": META,
+}
+RESEARCH = "research-only"
 LICENCES = {
     "flowers102": "Oxford Flowers-102: for non-commercial research",
     "tiny_imagenet_100": "Tiny ImageNet (from ImageNet): for non-commercial research",
@@ -36,6 +52,7 @@ LICENCES = {
     "aircraft_edges": "edge maps of FGVC-Aircraft: for non-commercial research",
     "bird_groups": "photographs of birds: licence not stated, for research and testing",
     "cifar10_1000": "CIFAR-10: licence not stated, used for research",
+    OPEN: "emoji of Noto Color Emoji in Unicode's groups: Apache-2.0",
 }
 
 
@@ -58,52 +75,93 @@ def zoo_preset() -> Preset:
 
 
 def main() -> None:
-    """Search, push, and write the registry's configuration."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Search, or publish."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["search", "publish"])
+    parser.add_argument("name", choices=list(PLANS))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--open", type=Path, default=Path("runs/noto_emoji.parquet"))
     parser.add_argument("--probe-file", default=str(SHARED / "probe" / IMAGENET_PROBE))
     parser.add_argument("--runs", type=Path, default=Path("runs/zoo"))
     parser.add_argument("--out", type=Path, default=shipped_zoo())
-    parser.add_argument("--only", metavar="NAME", help="search one artifact; publish nothing")
-    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    tasks = load_sets(arguments.data)
     probes = [load_probe(None), load_probe(arguments.probe_file)]
-    plans: dict[str, tuple[str, ...]] = {name.replace("_", "-"): (name,) for name in tasks}
-    plans["meta-flowers-birds-textures"] = META
-    if arguments.only:
-        members = [tasks[member] for member in plans[arguments.only]]
-        search_one(arguments.only, members, probes, arguments.runs, seed=arguments.seed)
-        return
-    staging = arguments.runs / "registry"
-    shutil.rmtree(staging, ignore_errors=True)
-    store = DirectoryStore(staging, create=True)
-    for name, sets in plans.items():
-        run = search_one(name, [tasks[each] for each in sets], probes, arguments.runs, seed=0)
-        data = "; ".join(dict.fromkeys(LICENCES[each] for each in sets))
-        entry = push(run.path, name, registry=store, license="research-only", description=data)
-        print(f"{entry.reference}: {run.genotype.to_darts()}", flush=True)
-    write_config(staging, probes)
-    renew_cards(staging)  # now that the thresholds are there, and all the others
-    shutil.rmtree(arguments.out, ignore_errors=True)
-    shutil.copytree(staging, arguments.out, ignore=shutil.ignore_patterns(".*"))
-    size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
-    print(f"{arguments.out}: {len(plans)} artifacts, {size / 1e6:.1f} MB")
+    run = arguments.runs / f"{arguments.name}-{arguments.seed}"
+    if arguments.action == "search":
+        files = {name: arguments.data / file for name, file in SETS.items()}
+        files[OPEN] = arguments.open
+        tasks = [ImageTask.load(files[each], name=each) for each in PLANS[arguments.name]]
+        search_one(run, tasks, probes, seed=arguments.seed)
+    else:
+        publish_best(arguments.name, arguments.runs, arguments.out, probes)
 
 
-def search_one(
-    name: str, tasks: list[ImageTask], probes: list[Probe], runs: Path, *, seed: int
-) -> SearchRun:
-    """Search one artifact, from where its search was."""
-    return search(
+def search_one(run: Path, tasks: list[ImageTask], probes: list[Probe], *, seed: int) -> None:
+    """Search one artifact, from where its search was; train its network; write their figures."""
+    found = search(
         *tasks,
-        out=runs / f"{name}-{seed}",
+        out=run,
         preset=zoo_preset(),
         seed=seed,
         probes=probes,
         resume=True,
-        progress=Lines(name),
+        progress=Lines(run.name),
     )
+    if len(tasks) == 1:
+        train(
+            run,
+            tasks[0],
+            out=run.with_name(f"{run.name}-trained"),
+            preset=SMALL,
+            resume=True,
+            progress=Lines(f"{run.name}, training"),
+        )
+    figures = RESULTS / "zoo" / f"{run.name}.json"
+    figures.parent.mkdir(parents=True, exist_ok=True)
+    figures.write_text(json.dumps(figures_of(found, seed), indent=1) + "\n")
+
+
+def figures_of(run: SearchRun, seed: int) -> dict[str, Any]:
+    """Return the figures of a search, as JSON data."""
+    manifest = manifest_of(run.path)
+    return {
+        "seed": seed,
+        "genotype": run.genotype.to_darts(),
+        "metrics": manifest.metrics,
+        "seconds": manifest.provenance.seconds,
+        "created": manifest.provenance.created,
+        "machine": machine(threads=torch.get_num_threads()),
+    }
+
+
+def manifest_of(run: Path) -> Manifest:
+    """Return the manifest of a run's artifact."""
+    return read_artifact(run / ARTIFACT_FOLDER).manifest
+
+
+def publish_best(name: str, runs: Path, zoo: Path, probes: list[Probe]) -> None:
+    """Publish the search of a name that did best on the alpha half, in place of what is there."""
+    finished = [run for run in runs.glob(f"{name}-*") if (run / ARTIFACT_FOLDER).exists()]
+    if not finished:
+        raise SystemExit(f"no search of {name} is finished in {runs}")
+    best = max(finished, key=lambda run: manifest_of(run).metrics["alpha_accuracy"])
+    data = "; ".join(dict.fromkeys(LICENCES[each] for each in PLANS[name]))
+    licence = "apache-2.0" if name == OPEN.replace("_", "-") else RESEARCH
+    store = DirectoryStore(zoo)
+    entry = push(best, name, registry=store, license=licence, description=data)
+    for version in range(1, entry.version):
+        shutil.rmtree(store.path(name, version), ignore_errors=True)
+        store.path(name, version).with_name(f"v{version}.yanked.json").unlink(missing_ok=True)
+    write_config(zoo, probes)
+    renew_cards(zoo)  # the neighbours of the others have changed
+    for kept in zoo.rglob(".*"):
+        if kept.is_file():
+            kept.unlink()
+    size = sum(file.stat().st_size for file in zoo.rglob("*") if file.is_file())
+    print(f"{entry.reference}, of {len(finished)} searches; the zoo has {size / 1e6:.1f} MB")
 
 
 def write_config(registry: Path, probes: list[Probe]) -> None:

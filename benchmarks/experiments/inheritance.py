@@ -48,6 +48,7 @@ PRESET = SMALL.with_choice(candidates=1)  # α decides
 ORDER = tuple(SETS)
 BROADEST = "tiny_imagenet_100"  # most images and most classes
 JOINT = "meta_flowers_birds_textures"  # the zoo's λ_meta
+OPEN = "noto_emoji"  # the zoo's artifact of an open set, which is a source alone
 CHOICE_SETS = ("dtd_10", "bird_groups", "cifar10_1000")  # on which ways to inherit are compared
 OWN = "own"  # the supernet that was searched on the set itself
 
@@ -85,7 +86,8 @@ def run_start(name: str, source: str, seed: int, state: Path) -> dict[str, Any]:
         resume=True,
         progress=Lines(f"{name} from {source} {seed}"),
     )
-    return {"genotype": found.genotype.to_darts(), "took": found.seconds}
+    genotype = found.genotype.to_darts()
+    return {"artifact": found.source, "genotype": genotype, "took": found.seconds}
 
 
 def start_name(name: str, source: str, seed: int) -> str:
@@ -277,7 +279,8 @@ def _pairs(seed: int, pairs: Sequence[tuple[str, str]]) -> list[Cell]:
 
 def _all_pairs() -> list[tuple[str, str]]:
     pairs = [(name, source) for name in ORDER for source in ORDER if source != name]
-    return [*pairs, *((name, JOINT) for name in ORDER if name not in META)]
+    pairs += [(name, JOINT) for name in ORDER if name not in META]
+    return pairs + [(name, OPEN) for name in ORDER]
 
 
 def _nearest_pairs() -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Cell, Experiment
-from inheritance import INHERITANCE, JOINT, ORDER, OWN, artifact_of, load
+from inheritance import INHERITANCE, JOINT, OPEN, ORDER, OWN, artifact_of, load
 from measure import RESULTS, Lines
 from numpy.typing import NDArray
 from probes import distances_left_out
@@ -161,7 +161,7 @@ def matrix_rows() -> list[dict[str, Any]]:
     rows = []
     for name in ORDER:
         cold = _accuracy(name, OWN, "random")
-        for source in (*ORDER, JOINT, OWN):
+        for source in (*ORDER, JOINT, OPEN, OWN):
             accuracy = _accuracy(name, source, "inherited")
             if cold is not None and accuracy is not None:
                 figures = {"accuracy": accuracy, "gain": accuracy - cold}
@@ -214,8 +214,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     matrix = matrix_rows()
     by_set: dict[str, list[dict[str, Any]]] = {}
     for row in matrix:
-        if row["source"] in (JOINT, OWN):
-            continue  # λ_meta is not ranked beside single sets, and its own artifact is no choice
+        if row["source"] in (JOINT, OPEN, OWN):
+            continue  # those of the six sets are compared; a set's own artifact is no choice
         by_set.setdefault(row["set"], []).append(row)
     complete = {name: of for name, of in by_set.items() if len(of) == len(ORDER) - 1}
     regrets: dict[str, list[float]] = {RANDOM: []}
@@ -331,18 +331,14 @@ def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def transfer_gains(matrix: Sequence[Mapping[str, Any]], source: str, *, but: str | None) -> Floats:
-    """Return by how much a source was better than the mean source, for each set.
+    """Return the gains of a source over cold searches, one for each set that it had not seen.
 
     Args:
         matrix: Rows of the transfer matrix.
         source: The source.
-        but: A set that takes no part, neither as a target nor as a source.
+        but: A set that takes no part as a target.
     """
-    found: dict[str, dict[str, float]] = {}
-    for row in matrix:
-        if row["source"] in ORDER and but not in (row["set"], row["source"]):
-            found.setdefault(row["set"], {})[row["source"]] = row["accuracy"]
-    return [of[source] - statistics.fmean(of.values()) for of in found.values() if source in of]
+    return [row["gain"] for row in matrix if row["source"] == source and row["set"] != but]
 
 
 def transfer_figures(name: str, *, left_out: str | None = None) -> dict[str, int | float]:

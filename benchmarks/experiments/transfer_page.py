@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arms_page import markdown_table
-from inheritance import JOINT, ORDER, OWN
+from inheritance import JOINT, OPEN, ORDER, OWN
 from transfer import RANDOM, TRANSFER
 
 NONE = "–"
@@ -44,9 +44,9 @@ accuracy over the five single sources of a set. Means over {len(found["sets"])} 
 sets; [the distilled one](#distilled-probes) that did not see the set was trained without it and
 another one. LogME and the linear classifier see the features of the source's network on the weights
 half;
-*Transfer gain on the other sets* is by how much the source was better than the mean source, without
-the row and the column of the set itself; artifacts state it as their transfer gain, and mode `auto`
-chooses by it among the nearest.
+*Transfer gain on the other sets* is the mean of the source's gains without the set itself;
+artifacts state that of all sets as their transfer gain, and mode `auto` chooses by it among the
+nearest.
 
 {_predictors(found)}
 
@@ -60,7 +60,8 @@ figure of the matrix, `python benchmarks/experiments run transfer` LogME and the
 
 
 def _matrix(pairs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
-    sources = [*ORDER, JOINT, OWN]
+    measured = {source for _, source in pairs}
+    sources = [source for source in (*ORDER, JOINT, OPEN, OWN) if source in measured]
     rows = []
     for name in ORDER:
         cells = []

@@ -23,7 +23,8 @@ from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.progress import silent
-from wsdarts_sdk.runs.checkpoints import ROLL_BACKS, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import MemoryJournal
+from wsdarts_sdk.runs.directory import ROLL_BACKS
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings

@@ -68,7 +68,7 @@ _FULL_SIZE = (
 METRICS: dict[str, tuple[str, str]] = {
     TRANSFER_GAIN: (
         "transfer gain",
-        "On other image sets: accuracy after warm starts from it, less the mean over artifacts.",
+        "On unseen image sets: accuracy after warm starts from its weights, less cold searches'.",
     ),
     TRANSFER_LOW: (
         "transfer gain, at least",
@@ -258,8 +258,8 @@ class TransferGain:
     """Gain of warm starts from an artifact on other image sets.
 
     Attributes:
-        gain: Accuracy of the networks that they found, trained from the inherited weights, less the
-            mean of that over all artifacts that were compared; mean over sets.
+        gain: Accuracy of the networks that they found, trained from the inherited weights, less
+            that of networks of cold searches, trained as long from random weights; mean over sets.
         low: Lower end of the 95 % interval over sets; None if not stated.
         high: Its upper end.
         sets: Image sets, none of which the artifact's search had seen.
@@ -291,11 +291,12 @@ class TransferGain:
     @property
     def sentence(self) -> str:
         """Everything in a sentence."""
-        length = "" if self.steps is None else f", all trained for {pluralize(self.steps, 'step')}"
+        length = "" if self.steps is None else f" for {pluralize(self.steps, 'step')}"
         text = (
-            f"Transfer gain {points(self.gain)}: accuracy after warm starts from its weights on "
-            f"{pluralize(self.sets, 'image set')} that it had not seen, less the mean over the "
-            f"artifacts that were compared{length}"
+            f"Transfer gain {points(self.gain)}: accuracy of networks that warm starts from its "
+            f"weights found on {pluralize(self.sets, 'image set')} that it had not seen, trained "
+            f"from these weights{length}, less that of cold searches' networks, trained as long "
+            "from random weights"
         )
         if self.low is not None and self.high is not None:
             text += f" (95 % interval over the sets {points(self.low)} to {points(self.high)})"
