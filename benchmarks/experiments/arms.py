@@ -33,6 +33,7 @@ from wsdarts_hub import ImageTask, Preset, search, warm_start
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.artifact.facts import TransferGain
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
@@ -72,6 +73,7 @@ SearchKind = Literal[
     "trained",
     "chosen",
     "auto-chosen",
+    "gain-chosen",
     "topology",
     "meta",
     "union",
@@ -170,6 +172,13 @@ AUTO_CHOSEN = Arm(
     search="auto-chosen",
     weights="inherited",
 )
+GAIN_CHOSEN = Arm(
+    name="gain-chosen",
+    words="warm start from the λ̂ of the highest transfer gain, near or not, of 5 cells the best "
+    "after 30 steps",
+    search="gain-chosen",
+    weights="inherited",
+)
 AUTO_ELSEWHERE = ("flowers102", "dtd_10", "aircraft_edges", "cifar10_1000")
 """Sets on which mode ``auto`` does not start from the nearest artifact's weights."""
 LINEAR = (
@@ -223,7 +232,16 @@ WARM_META = Arm(
 )
 ARMS_BY_NAME = {
     arm.name: arm
-    for arm in (*HEADLINE, *CHOSEN, AUTO_CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)
+    for arm in (
+        *HEADLINE,
+        *CHOSEN,
+        AUTO_CHOSEN,
+        GAIN_CHOSEN,
+        *LINEAR,
+        *ON_ALL_SETS,
+        *OTHERS,
+        WARM_META,
+    )
 }
 AUTO = {"trained": "warm-trained", "topology": "warm-topology", "meta": "warm-meta"}
 """Arm that mode ``auto`` is, by the mode that it decides for; a cold search else.
@@ -236,9 +254,15 @@ _SEARCH_SECONDS = {
     "trained": 40.0,
     "chosen": 100.0,
     "auto-chosen": 150.0,
+    "gain-chosen": 100.0,
     "union": 200.0,
 }
-_MODES = {"random-masks": "topology", "chosen": "trained", "auto-chosen": "auto"}
+_MODES = {
+    "random-masks": "topology",
+    "chosen": "trained",
+    "gain-chosen": "trained",
+    "auto-chosen": "auto",
+}
 _OTHER_SEARCH_SECONDS = 100.0
 
 
@@ -249,7 +273,7 @@ def run_search(
     task, preset = conditions.load(name), conditions.preset
     common: dict[str, Any] = {"preset": preset, "seed": seed, "resume": True}
     lines = Lines(state.name)
-    if kind in ("chosen", "auto-chosen", "cold-chosen"):
+    if kind.endswith("chosen"):
         common["preset"] = preset.with_choice(**CHOICE)
     if kind in ("cold", "cold-chosen"):
         cold = search(task, out=state / RUN, probes=(), progress=lines, **common)
@@ -267,6 +291,7 @@ def run_search(
         task,
         out=state / RUN,
         registry=registry,
+        source=_of_highest_gain(registry) if kind == "gain-chosen" else None,
         mode=_MODES.get(kind, kind),
         probe=conditions.probe(),
         k=UNION_OF if kind == "union" else NEIGHBOURS,
@@ -283,6 +308,13 @@ def run_search(
         "took": found.seconds,
         "cached": found.cached,
     }
+
+
+def _of_highest_gain(registry: Store) -> str:
+    """Return the artifact of one task that states the highest transfer gain."""
+    found = [(TransferGain.of(entry.manifest), entry) for entry in registry.entries()]
+    gains = {e.reference: g.gain for g, e in found if g is not None and e.kind == "transfer"}
+    return max(gains, key=gains.__getitem__)
 
 
 def _with_random_masks(
@@ -529,6 +561,8 @@ def table(
         *_arm_cells(conditions, CHOSEN[:1], sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, first),
         *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, first),
+        *_arm_cells(conditions, [GAIN_CHOSEN], sets, first),
+        *_arm_cells(conditions, [GAIN_CHOSEN], sets, second),
         *_arm_cells(conditions, HEADLINE, sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, second),
         *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, second),
