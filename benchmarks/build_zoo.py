@@ -23,17 +23,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from measure import Lines, machine
 from six_sets import IMAGENET_PROBE, META, SETS, SHARED
 from zoo_cards import renew_cards
 
 from wsdarts_hub import SMALL, ImageTask, Preset, SearchRun, push, search, train
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_sdk.data.loader import seed_of
 from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER
+from wsdarts_sdk.search.derivation import draw_candidates
 from wsdarts_sdk.task2vec.embedding import embedding_space
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
@@ -110,18 +116,42 @@ def search_one(run: Path, tasks: list[ImageTask], probes: list[Probe], *, seed: 
         resume=True,
         progress=Lines(run.name),
     )
+    figures = figures_of(found, seed)
     if len(tasks) == 1:
-        train(
-            run,
-            tasks[0],
-            out=run.with_name(f"{run.name}-trained"),
-            preset=SMALL,
+        figures |= trained_figures(run, tasks[0], seed)
+    file = RESULTS / "zoo" / f"{run.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def trained_figures(run: Path, task: ImageTask, seed: int) -> dict[str, Any]:
+    """Train the network that was found, and one of random cells; return their accuracies."""
+    space = SMALL.search.space
+    even = {kind: np.zeros(space.shape) for kind in CELL_KINDS}
+    limit = SMALL.search.warm_skip_connects
+    # The first is the one of equal shares, which is no draw.
+    _, drawn = draw_candidates(
+        OperationMasks.full(space), even, 2, skip_connects=limit, seed=seed_of(seed, "random cell")
+    )
+    ways: dict[str, tuple[Path | Genotype, Preset, str | None]] = {
+        "trained": (run, SMALL, "linear"),
+        "random_cell": (drawn, SMALL.with_training(weights="random"), None),
+    }
+    found: dict[str, Any] = {"random_cells": drawn.to_darts()}
+    for name, (genotype, preset, baseline) in ways.items():
+        trained = train(
+            genotype,
+            task,
+            out=run.with_name(f"{run.name}-{name}"),
+            preset=preset,
+            baseline=baseline,
             resume=True,
-            progress=Lines(f"{run.name}, training"),
+            progress=Lines(f"{run.name}, {name}"),
         )
-    figures = RESULTS / "zoo" / f"{run.name}.json"
-    figures.parent.mkdir(parents=True, exist_ok=True)
-    figures.write_text(json.dumps(figures_of(found, seed), indent=1) + "\n")
+        found[name] = trained.accuracy
+        if trained.baseline is not None:
+            found["linear"] = trained.baseline.accuracy.value
+    return found
 
 
 def figures_of(run: SearchRun, seed: int) -> dict[str, Any]:

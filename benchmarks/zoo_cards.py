@@ -1,14 +1,16 @@
-"""Write cards and transfer gains of the shipped zoo anew, and leave everything else as it is.
+"""Write cards and measured figures of the shipped zoo anew, and leave everything else as it is.
 
     python benchmarks/zoo_cards.py
 
 For a zoo that was published before cards said what they say today, or before its transfer gains
-were measured (``python benchmarks/experiments run inheritance``, whose results say them). Each
-card names its neighbours among all the others, since they are published together. The digests
-change, as the manifests name the cards; weights, masks, genotypes and embeddings keep every byte.
+were measured (``python benchmarks/experiments run inheritance``, whose results say them). The
+accuracy of a random cell is that of ``benchmarks/results/zoo``. Each card names its neighbours
+among all the others, since they are published together. The digests change, as the manifests name
+the cards; weights, masks, genotypes and embeddings keep every byte.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -16,8 +18,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
 
+from measure import RESULTS
 from transfer import transfer_figures
 
+from wsdarts_registry.artifact.facts import RANDOM_CELL_ACCURACY
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, same_but_for_card
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact
@@ -50,6 +54,16 @@ def with_transfer_gain(manifest: Manifest, name: str, *, left_out: str | None = 
     return manifest.model_copy(update={"metrics": metrics})
 
 
+def with_random_cell(manifest: Manifest, name: str) -> Manifest:
+    """Return a manifest with the accuracy of a random cell beside that of its own, if measured."""
+    file = RESULTS / "zoo" / f"{name}-{manifest.provenance.seed}.json"
+    found = json.loads(file.read_bytes()) if file.exists() else {}
+    if found.get("created") != manifest.provenance.created or "random_cell" not in found:
+        return manifest
+    metrics = {**manifest.metrics, RANDOM_CELL_ACCURACY: found["random_cell"]}
+    return manifest.model_copy(update={"metrics": metrics})
+
+
 def renew_cards(zoo: Path) -> None:
     """Write card and picture of every version anew, all or none.
 
@@ -64,7 +78,7 @@ def renew_cards(zoo: Path) -> None:
             artifact = store.pull(entry.reference)
             manifest = entry.manifest
             if entry.yanked is None:  # the latest, whose weights were measured
-                manifest = with_transfer_gain(manifest, entry.name)
+                manifest = with_random_cell(with_transfer_gain(manifest, entry.name), entry.name)
             files = new_card_files(artifact, manifest, store, store, entry.name)
             target = Path(temporary) / entry.name / f"v{entry.version}"
             rewrite_artifact(artifact, target, manifest=manifest, replaced=files)

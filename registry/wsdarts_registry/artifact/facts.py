@@ -34,6 +34,7 @@ CLASSIFIER_PARAMETERS = "classifier_parameters"
 BASELINE_ACCURACY = "classifier_baseline_accuracy"
 DIFFERENCE_LOW = "classifier_baseline_difference_low"
 DIFFERENCE_HIGH = "classifier_baseline_difference_high"
+RANDOM_CELL_ACCURACY = "classifier_random_cell_accuracy"
 FINAL_PARAMETERS = "final_parameters"
 TRANSFER_GAIN = "transfer_gain"
 TRANSFER_LOW = "transfer_gain_low"
@@ -99,7 +100,11 @@ METRICS: dict[str, tuple[str, str]] = {
         "trained accuracy less baseline, at most",
         "Upper end of the 95 % interval; bootstrap over the held-out images.",
     ),
-    CLASSIFIER_IMAGES: ("held-out images", "Images that both accuracies were measured on."),
+    RANDOM_CELL_ACCURACY: (
+        "accuracy of a random cell",
+        "The same of a network with cells drawn at random, trained as long from random weights.",
+    ),
+    CLASSIFIER_IMAGES: ("held-out images", "Images that these accuracies were measured on."),
     CLASSIFIER_EPOCHS: ("epochs of the training", "Passes over the images that it trained on."),
     CLASSIFIER_PARAMETERS: (
         "parameters as trained",
@@ -364,6 +369,9 @@ def result_facts(manifest: Manifest) -> Facts:
         ]
     elif result is not None:
         facts.append(("linear baseline", "not measured"))
+    random = _share(manifest, RANDOM_CELL_ACCURACY)
+    if random is not None:
+        facts.append((METRICS[RANDOM_CELL_ACCURACY][0], percent(random)))
     facts.append(("search time", duration(manifest.provenance.seconds)))
     if parameters is not None:
         facts.append(("parameters at full size", millions(parameters)))

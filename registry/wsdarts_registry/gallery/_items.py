@@ -240,6 +240,7 @@ def worth(item: GalleryItem) -> Facts:
         "trained accuracy",
         "linear baseline",
         "accuracy less baseline",
+        "accuracy of a random cell",
         "search time",
     )
     return [(name, found.get(name, "–")) for name in (*names, "parameters at full size")]

@@ -321,6 +321,15 @@ def test_what_other_tasks_gained_by_an_artifact_stands_on_card_and_page(
     assert "<dt>transfer gain</dt>" not in pages["impossible"]
 
 
+def test_a_random_cell_stands_beside_the_found_one(store: DirectoryStore, tmp_path: Path) -> None:
+    metrics = {"classifier_accuracy": 0.5, "classifier_random_cell_accuracy": 0.4375}
+    make_artifact(tmp_path / "one", "one", metrics=metrics)
+    store.publish(tmp_path / "one", "one")
+    root = build_gallery(store, out=tmp_path / "site").parent
+    page = (root / "artifacts/one/v1.html").read_text()
+    assert "<dt>accuracy of a random cell</dt><dd>43.8 %</dd>" in page
+
+
 def test_the_menu_of_an_artifact_is_in_the_order_of_its_page(site: Path) -> None:
     page = Page(site / "artifacts/flowers102/v2.html")
     sections = [str(values["aria-labelledby"]) for tag, values in page.tags if tag == "section"]
