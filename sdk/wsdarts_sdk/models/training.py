@@ -185,6 +185,9 @@ class Training(TrainingLoop[DerivedNetwork]):
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
         return self.engine(images_BCHW, rate=rate, draws=draws)
 
+    def _give_back_memory(self) -> None:
+        self.engine.give_back_memory()
+
     def _classifier(self) -> Classifier:
         unsynchronise(self.net)
         # As a network that is loaded from a file would be, to the last bit of its results.

@@ -3,8 +3,8 @@
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry._format import pluralize
+from wsdarts_registry._format import pluralize, size
+from wsdarts_registry._memory import shortage
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.augmentation import Augmentation, Mixing, channel_statistics
 from wsdarts_sdk.data.loader import (
@@ -30,7 +31,7 @@ from wsdarts_sdk.data.loader import (
 )
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
-from wsdarts_sdk.devices import dtype_of
+from wsdarts_sdk.devices import dtype_of, free_memory
 from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.network import PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -122,6 +123,9 @@ class TrainingLoop(ABC, Generic[Net]):
     @abstractmethod
     def _forward(self, images_BCHW: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor | None]:
         """Return logits in train mode, and those of an auxiliary tower if there is one."""
+
+    def _give_back_memory(self) -> None:
+        """Give back memory that is held for further steps."""
 
     def _take_images(self, statistics: tuple[Tensor, Tensor] | None, *, selection: bool) -> None:
         task, settings = self.task, self.settings
@@ -283,7 +287,8 @@ class TrainingLoop(ABC, Generic[Net]):
         jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.net.train()
-        with closing(prefetch(jobs, threaded=self.images.streamed)) as prepared:
+        jobs_ahead = prefetch(jobs, threaded=self.images.streamed)
+        with self._explaining_shortage(), closing(jobs_ahead) as prepared:
             for step, each in enumerate(prepared):
                 self._run_step(each, sums)
                 done = self.epoch * self.steps + step + 1
@@ -302,6 +307,34 @@ class TrainingLoop(ABC, Generic[Net]):
             "seconds": self.seconds,
             **judged,
         }
+
+    @contextmanager
+    def _explaining_shortage(self) -> Iterator[None]:
+        """Say what memory is too small for, and what helps, where a step finds none.
+
+        Raises:
+            SettingsError: A step found none.
+        """
+        free = free_memory(self.device)  # what has failed still holds its own
+        try:
+            yield
+        except (MemoryError, RuntimeError, OSError) as error:
+            if shortage(error) is None:
+                raise
+            part = "selection" if self.selection else "training"
+            images = len(self.share) if self.share else self.batch_size
+            # Not from the error, whose words would be shown in place of these.
+            raise SettingsError(
+                (
+                    f"a step of the {self.what} on {pluralize(images, 'image')} of "
+                    f"{self.settings.image_size} pixels needs more memory than the {size(free)} "
+                    "that can be had"
+                ),
+                hint=(
+                    f"start another run with smaller batches (--set {part}.batch_size=N), or go on "
+                    "with this one where there is more memory (--resume)"
+                ),
+            ) from None
 
     def _judge(self) -> dict[str, float]:
         """Return the figures of an epoch for early stopping; nothing without it."""
@@ -393,8 +426,8 @@ class TrainingLoop(ABC, Generic[Net]):
             if number % self.ranks.size != self.ranks.rank:
                 continue
             stop = min(start + _EVALUATION_BATCH, total)
-            pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
-            logits = net(self.augmentation.normalise(pixels))
+            labels = images.labels[start:stop]
+            logits = self._logits(net, images, torch.arange(start, stop))
             figures[number, 0] = float(F.cross_entropy(logits, labels, reduction="sum"))
             figures[number, 1] = float((logits.argmax(dim=1) == labels).sum())
             rows[start:stop] = logits.cpu()
@@ -406,6 +439,19 @@ class TrainingLoop(ABC, Generic[Net]):
             loss, hits = loss + lost, hits + hit
         self._check_finite([figures], f"on {pluralize(total, 'image')} that it does not train on")
         return hits / total, loss / total, rows
+
+    def _logits(self, net: nn.Module, images: Images, places: Tensor) -> Tensor:
+        """Return logits of some images; of half as many at a time where memory is too small."""
+        try:
+            found: Tensor = net(self.augmentation.normalise(images.pixels(places)))
+        except (MemoryError, RuntimeError) as error:
+            if len(places) == 1 or shortage(error) is None:
+                raise
+        else:
+            return found
+        # Out of the handler, where what has failed holds nothing any more.
+        self._give_back_memory()
+        return torch.cat([self._logits(net, images, half) for half in places.chunk(2)])
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}

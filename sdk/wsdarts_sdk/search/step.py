@@ -225,12 +225,14 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
         net: The supernet, on its device.
         image_size: Rows and columns.
         batch: Images in a batch.
-        free: Bytes that can be had; by default what is free on the device now.
+        free: Bytes that can be had besides those that the network's kernels hold; by default what
+            is free on the device now.
 
     Raises:
         SettingsError: Not even two images fit.
     """
-    room = _SHARE * (free_memory(net.cell_weights.device) if free is None else free)
+    free = free_memory(net.cell_weights.device) if free is None else free
+    room = _SHARE * (free + net.kernels.held() * net.cell_weights.dtype.itemsize)
     for parts in range(1, max(batch // _LEAST, 1) + 1):
         if needed_memory(net, image_size=image_size, batch=-(-batch // parts)) <= room:
             return parts

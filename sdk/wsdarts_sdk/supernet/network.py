@@ -307,6 +307,7 @@ class Supernet(nn.Module):
     def features(self, x_BCHW: Tensor, *, skip: SkipDropout = NO_DROPOUT) -> Tensor:
         """Return the pooled features before the head, shape ``(B, width)``, without autograd."""
         self._bind()
+        self.kernels.begin_pass(len(x_BCHW))
         options = self._pass("weights", skip, keep=False)
         outputs = [_images(self._stem_output(x_BCHW))]
         for cell in self._cells:
@@ -340,6 +341,7 @@ class Supernet(nn.Module):
         if not self.training:
             raise RuntimeError("gradients are those of training mode; call train() first")
         vectors = self._bind()
+        self.kernels.begin_pass(len(batch.images))
         options = self._pass(wanted, skip, keep=True)
         with torch.set_grad_enabled(options.weight_gradients):
             stem = self._stem_output(batch.images)

@@ -9,6 +9,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.step import accumulate, needed_memory, parts_that_fit
 from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT
+from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.network import Supernet
 
 SIZE = 8
@@ -64,6 +65,28 @@ def test_as_few_parts_as_fit(net: Supernet, share: float, parts: int) -> None:
     needed = needed_memory(net, image_size=SIZE, batch=8)
     free = int(share * needed / 0.8) + 1
     assert parts_that_fit(net, image_size=SIZE, batch=8, free=free) == parts
+
+
+def test_memory_that_the_kernels_hold_can_be_had(net: Supernet) -> None:
+    if not isinstance(net.kernels, CompiledKernels):
+        pytest.skip("no C++ compiler here: the other kernels hold nothing")
+    needed = needed_memory(net, image_size=SIZE, batch=8)
+    assert parts_that_fit(net, image_size=SIZE, batch=8, free=needed // 2) == 3
+    accumulate(net, make_batch(8), "both", skip=NO_DROPOUT, parts=1)
+    assert 8 * net.kernels.held() > needed // 2
+    assert parts_that_fit(net, image_size=SIZE, batch=8, free=needed) == 1
+    assert parts_that_fit(net, image_size=SIZE, batch=8, free=needed // 2) < 3
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_parts_hold_the_memory_of_one(net: Supernet, parts: int) -> None:
+    if not isinstance(net.kernels, CompiledKernels):
+        pytest.skip("no C++ compiler here: the other kernels hold nothing")
+    accumulate(net, make_batch(8), "both", skip=NO_DROPOUT, parts=1)
+    whole = net.kernels.held()
+    for _ in range(2):
+        accumulate(net, make_batch(8), "both", skip=NO_DROPOUT, parts=parts)
+        assert net.kernels.held() <= whole * -(-8 // parts) // 8
 
 
 def test_what_cannot_fit_is_refused(net: Supernet) -> None:

@@ -88,6 +88,20 @@ def test_all_memory_comes_back(make_compiled: MakeKernels) -> None:
     assert held[0] == held[1] == held[2]  # and nothing is lost
 
 
+def test_memory_is_held_for_one_number_of_images(make_compiled: MakeKernels) -> None:
+    _, net = twins(OperationMasks.full(FIVE_EDGES), cells=4, channels=4, classes=[3])
+    kernels = make_compiled(torch.float64)
+    net.use(kernels)
+    batch = random_batch((8, 8), images=4, classes=3)
+    half = Batch(images=batch.images[:2], labels=batch.labels[:2])
+    found = named(net, half)
+    of_half = kernels.held()
+    named(net, batch)
+    assert kernels.held() == 2 * of_half
+    assert same_bits(named(net, half), found)
+    assert kernels.held() == of_half
+
+
 def test_gradients_hold_until_the_next_only(make_compiled: MakeKernels) -> None:
     _, net = twins(OperationMasks.full(FIVE_EDGES), cells=3, channels=2, classes=[3])
     net.use(make_compiled(torch.float64))

@@ -88,6 +88,10 @@ class TrainingEngine:
         logits = net.classifier(found[0])
         return logits, None if net.auxiliary is None else net.auxiliary(found[1])
 
+    def give_back_memory(self) -> None:
+        """Give back the memory that is held for further steps; the next one takes new memory."""
+        self._programs.clear()
+
     def _reason(self, x_BCHW: Tensor) -> str | None:
         """Return why modules have to compute this step."""
         if x_BCHW.device.type != "cpu" or x_BCHW.dtype not in SOURCES:

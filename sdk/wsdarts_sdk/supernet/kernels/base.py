@@ -205,6 +205,13 @@ class Kernels(ABC):
             TypeError: The kernels are for others.
         """
 
+    def begin_pass(self, images: int) -> None:  # noqa: B027 (most hold no memory)
+        """Begin a pass of so many images: give back memory that is held for other numbers."""
+
+    def held(self) -> int:
+        """Return the elements of the memory that is held for the results of further passes."""
+        return 0
+
     def empty(self, *shape: int, like: Tensor) -> Tensor:
         """Allocate memory for a result."""
         return torch.empty(shape, dtype=like.dtype, device=like.device)

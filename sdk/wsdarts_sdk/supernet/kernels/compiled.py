@@ -39,7 +39,8 @@ class CompiledKernels(Kernels):
     """Kernels for the CPU, compiled for one dtype.
 
     Results live in memory that is handed out again as soon as it is released: pages fresh from
-    the operating system cost more than the arithmetic.
+    the operating system cost more than the arithmetic. It is handed out for results of the same
+    size only, so it is given back before a pass of another number of images.
     """
 
     name = "compiled"
@@ -57,6 +58,7 @@ class CompiledKernels(Kernels):
             function.errcheck = _check_memory
         self._library = library
         self._free: dict[int, list[Tensor]] = defaultdict(list)
+        self._images = 0  # of the last pass
 
     def check(self, device: torch.device, dtype: torch.dtype) -> None:
         if dtype != self._dtype or device.type != "cpu":
@@ -68,6 +70,11 @@ class CompiledKernels(Kernels):
         self._library.set_threads(_SIZE(torch.get_num_threads()))
         values: list[float] = weights.detach().flatten().tolist()
         return values
+
+    def begin_pass(self, images: int) -> None:
+        if images != self._images:
+            self._free.clear()
+        self._images = images
 
     def empty(self, *shape: int, like: Tensor) -> Tensor:
         count = torch.Size(shape).numel()
@@ -81,7 +88,7 @@ class CompiledKernels(Kernels):
                 self._free[tensor.numel()].append(tensor.view(-1))
 
     def held(self) -> int:
-        """Return the elements of all free memory for results; between steps, all that they took."""
+        """Return the elements of all free memory; between passes, all that results took."""
         return sum(count * len(free) for count, free in self._free.items())
 
     def convolution_forward(
