@@ -321,9 +321,9 @@ def warm_start(
 ) -> None:
     """Search for an architecture from the nearest artifact.
 
-    Embeds the dataset and ranks the registry's artifacts. If the nearest is near, mode auto starts
-    from the one of the nearest that helped other datasets most, or from the nearest where that
-    is not known; else from a meta-transfer architecture of the registry, else from scratch.
+    Embeds the dataset and ranks the registry's artifacts. Mode auto starts from the one of them
+    that helped other datasets most; where that is not known, or its weights do not fit, from the
+    nearest if it is near, else from a meta-transfer architecture, else from scratch.
 
     JSON:
         run: the run directory

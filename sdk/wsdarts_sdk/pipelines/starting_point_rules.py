@@ -23,6 +23,8 @@ META = "meta-transfer"
 _WITHOUT_SOURCE = ("union", "cold")
 _PRIOR_SETS = 2.0
 """Sets for which the mean of all gains counts beside the sets that an artifact's own is of."""
+_COMPARED = 20
+"""So many of the nearest are compared by their transfer gains, near or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +143,12 @@ def decide(
 ) -> Decision:
     """Choose the starting point.
 
-    ``auto`` takes the given source. Else, when the nearest single-task artifact is near by a
-    measured threshold (or when no threshold was measured), it takes the one of the ranked whose
-    weights fit and whose transfer gain is the highest, where at least two state one; otherwise
-    the nearest, with its weights if they fit and as masks alone if they do not. When nothing is
-    near it takes the nearest λ_meta, and a cold search where the registry has none.
+    ``auto`` takes the given source. Else, of the nearest 20 single-task artifacts, it takes the one
+    of the highest transfer gain, of those whose weights fit and whose gain's interval is above 0.
+    Where there is none, and the nearest is near by a measured threshold (or no threshold was
+    measured), it takes the nearest, with its weights if they fit and as masks alone if they do
+    not. When nothing is near it takes the nearest λ_meta, and a cold search where the registry has
+    none.
 
     Args:
         mode: What the user asked for.
@@ -183,20 +186,22 @@ def _auto(
     singles: Iterable[Option],
     metas: Iterable[Option],
 ) -> Decision:
-    further = iter(singles)
-    nearest = next(further, None)
-    if ranking is None or nearest is None:
+    compared = list(islice(singles, _COMPARED))
+    if ranking is None or not compared:
         why = (
             "the registry has no single-task artifact of this search space with an embedding by "
             "this probe"
         )
-    elif ranking.near is not False:
-        ranked = sum(neighbour.kind != META for neighbour in ranking.neighbours)
-        near = [nearest, *islice(further, max(0, ranked - 1))]
-        option, why = _most_transferable(near, settings)
-        return _best(option, settings, f"{ranking.why}{why}")
     else:
         why = ranking.why
+        gaining = _gaining(compared, settings)
+        if gaining is not None:
+            option, gain = gaining
+            why += f"; of the {len(compared)} nearest, {option.reference} has the highest transfer "
+            why += f"gain, {gain}"
+            return _best(option, settings, why)
+        if ranking.near is not False:
+            return _best(compared[0], settings, why)
     meta = next(iter(metas), None)
     if meta is None:
         return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
@@ -204,39 +209,33 @@ def _auto(
     return _from("meta", why, meta)
 
 
-def _most_transferable(near: Sequence[Option], settings: SearchSettings) -> tuple[Option, str]:
-    """Return the artifact of the highest transfer gain whose weights fit, and why.
+def _gaining(found: Sequence[Option], settings: SearchSettings) -> tuple[Option, str] | None:
+    """Return the artifact of the highest transfer gain whose weights fit, and that gain.
 
-    Gains are shrunk towards their mean, the more the fewer image sets they are of; an artifact
-    that states none counts as the mean. Fewer than two gains, or a nearest one whose weights do not
-    fit, leave the nearest.
+    Gains are shrunk towards their mean, the more the fewer image sets they are of. One counts where
+    its interval is above 0; where none is, None is returned.
 
     Args:
-        near: Nearest first, at least one.
+        found: Nearest first.
         settings: The search that is to be warm-started.
     """
-    if near[0].misfit(settings) is not None:
-        return near[0], ""
-    fitting = [option for option in near if option.misfit(settings) is None]
+    fitting = [option for option in found if option.misfit(settings) is None]
     gains = [TransferGain.of(option.manifest) for option in fitting]
     stated = [each.gain for each in gains if each is not None]
-    if len(stated) < 2:
-        return near[0], ""
-    mean = fmean(stated)
+    mean = fmean(stated) if stated else 0.0
 
-    def expected(gain: TransferGain | None) -> float:
-        if gain is None:
-            return mean
+    def expected(gain: TransferGain) -> float:
         return (gain.sets * gain.gain + _PRIOR_SETS * mean) / (gain.sets + _PRIOR_SETS)
 
-    place = max(range(len(fitting)), key=lambda each: expected(gains[each]))
-    best, gain = fitting[place], gains[place]
-    if place == 0 or gain is None:
-        return best, ""
-    return best, (
-        f"; of the {len(fitting)} nearest, {best.reference} has the highest transfer gain, "
-        f"{points(gain.gain)}"
-    )
+    sure = [
+        (option, gain)
+        for option, gain in zip(fitting, gains, strict=True)
+        if gain is not None and gain.low is not None and gain.low > 0
+    ]
+    if not sure:
+        return None
+    option, gain = max(sure, key=lambda each: expected(each[1]))
+    return option, points(gain.gain)
 
 
 def _from(mode: str, why: str, *options: Option) -> Decision:

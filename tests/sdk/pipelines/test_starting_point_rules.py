@@ -14,6 +14,7 @@ from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.stores.records import Entry
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Option, decide
 from wsdarts_sdk.presets import TINY
+from wsdarts_sdk.search.settings import SearchSettings
 
 # What the artifacts of the factories have: 3 cells, 4 channels.
 SETTINGS = replace(
@@ -87,40 +88,47 @@ def test_auto_takes_the_nearest_single_task_with_its_weights(
     assert "weights fit" in found.why
 
 
-def with_gains(options: dict[str, Option], **gains: tuple[float, int]) -> dict[str, Option]:
-    """Return the options with transfer gains: of each name the gain, and of how many sets."""
+def with_gains(options: dict[str, Option], **gains: tuple[float, float, int]) -> dict[str, Option]:
+    """Return the options with transfer gains: the gain, its interval's low end, and its sets."""
     found = dict(options)
-    for name, (gain, sets) in gains.items():
+    for name, (gain, low, sets) in gains.items():
         entry = options[name].entry
-        metrics = {**entry.manifest.metrics, "transfer_gain": gain, "transfer_sets": sets}
+        stated = {"transfer_gain": gain, "transfer_gain_low": low, "transfer_gain_high": 1.0}
+        metrics = {**entry.manifest.metrics, **stated, "transfer_sets": sets}
         manifest = entry.manifest.model_copy(update={"metrics": metrics})
         found[name] = Option(entry=replace(entry, manifest=manifest))
     return found
 
 
-def test_auto_takes_the_highest_transfer_gain_of_the_nearest(options: dict[str, Option]) -> None:
-    gained = with_gains(options, flowers=(0.01, 5), birds=(0.03, 5))
-    found = decided(gained, ranking=ranking(gained, near=True))
+@pytest.mark.parametrize("near", [True, None, False])
+def test_auto_takes_the_highest_transfer_gain_near_or_not(
+    options: dict[str, Option], near: bool | None
+) -> None:
+    def start(settings: SearchSettings = SETTINGS, **gains: tuple[float, float, int]) -> Decision:
+        gained = with_gains(options, **gains)
+        return decided(gained, ranking=ranking(gained, near=near), settings=settings)
+
+    found = start(flowers=(0.01, 0.004, 5), birds=(0.03, 0.01, 5))
     assert (found.mode, found.sources) == ("trained", ("birds@1",))
     assert found.why.startswith(WHY)
     assert "+3.0 points" in found.why
-    # One gain says nothing about the others, a λ without weights is no choice, and equal gains
-    # leave the nearest.
-    for changes in ({"birds": (0.03, 5)}, {"birds": (0.03, 5), "bare": (0.02, 5)}):
-        alone = with_gains(options, **changes)
-        assert decided(alone, ranking=ranking(alone, near=True)).sources == ("flowers@1",)
-    equal = with_gains(options, flowers=(0.02, 5), birds=(0.02, 5))
-    assert decided(equal, ranking=ranking(equal, near=True)).sources == ("flowers@1",)
-    # Where nothing is near, no gain changes that; and where weights do not fit, they do not count.
-    assert decided(gained, ranking=ranking(gained, near=False)).mode == "meta"
-    assert decided(gained, settings=WIDER).sources == ("flowers@1",)
+    assert start(birds=(0.03, 0.01, 5)).sources == ("birds@1",)
+    # What may be chance, has no weights, or has weights that do not fit, is no gain.
+    usual = ("meta@1",) if near is False else ("flowers@1",)
+    assert start(birds=(0.03, 0.0, 5)).sources == usual
+    assert start(bare=(0.03, 0.01, 5)).sources == usual
+    assert start(WIDER, birds=(0.03, 0.01, 5)).sources == usual
+    # Equal gains leave the nearest.
+    assert start(flowers=(0.02, 0.01, 5), birds=(0.02, 0.01, 5)).sources == ("flowers@1",)
 
 
 def test_a_gain_on_few_sets_counts_less(options: dict[str, Option]) -> None:
     # The mean is 2.75 points. One set: (1·4 + 2·2.75)/3 = 3.17; nine: (9·3.5 + 2·2.75)/11 = 3.36.
     options = {name: options[name] for name in ("meta", "flowers", "birds")}
     options["planes"] = options["birds"]
-    gained = with_gains(options, flowers=(0.04, 1), birds=(0.035, 9), planes=(0.0075, 5))
+    gained = with_gains(
+        options, flowers=(0.04, 0.01, 1), birds=(0.035, 0.01, 9), planes=(0.0075, 0.001, 5)
+    )
     assert decided(gained, ranking=ranking(gained, near=True)).sources == ("birds@1",)
 
 
@@ -198,13 +206,12 @@ def test_a_decision_names_the_digests_of_its_sources(options: dict[str, Option])
 
 
 def test_no_more_options_are_taken_than_the_mode_needs(options: dict[str, Option]) -> None:
-    def endless() -> Iterator[Option]:
-        yield options["flowers"]
-        yield options["birds"]
-        yield options["bare"]  # the last one that the ranking names
+    def at_most(count: int) -> Iterator[Option]:
+        for _ in range(count):
+            yield options["flowers"]
         raise AssertionError("one more was asked for")
 
     near = ranking(options, near=True)
-    decide("auto", SETTINGS, ranking=near, singles=endless(), metas=endless())
-    decide("trained", SETTINGS, ranking=near, singles=endless(), metas=endless())
-    decide("union", SETTINGS, ranking=near, singles=endless(), metas=endless(), k=2)
+    decide("auto", SETTINGS, ranking=near, singles=at_most(20), metas=at_most(0))
+    decide("trained", SETTINGS, ranking=near, singles=at_most(1), metas=at_most(0))
+    decide("union", SETTINGS, ranking=near, singles=at_most(2), metas=at_most(0), k=2)
