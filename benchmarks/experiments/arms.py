@@ -312,8 +312,12 @@ def run_search(
 
 def _of_highest_gain(registry: Store) -> str:
     """Return the artifact of one task that states the highest transfer gain."""
-    found = [(TransferGain.of(entry.manifest), entry) for entry in registry.entries()]
-    gains = {e.reference: g.gain for g, e in found if g is not None and e.kind == "transfer"}
+    gains = {
+        str(entry.reference): gain.gain
+        for entry in registry.entries()
+        if entry.manifest.kind == "transfer"
+        and (gain := TransferGain.of(entry.manifest)) is not None
+    }
     return max(gains, key=gains.__getitem__)
 
 

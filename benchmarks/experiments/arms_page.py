@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arms import ARMS, ARMS_BY_NAME, SMALL_CONDITIONS, STEPS, TUNED
-from arms_summary import AUTO, DEFAULT, PRIMARY, shares_of_cold
+from arms_summary import AUTO, BEFORE, DEFAULT, PRIMARY, shares_of_cold
 from cells import core_hours
 from inheritance import ORDER
 from measure import RESULTS
@@ -137,7 +137,11 @@ def _accuracies(accuracy: Table) -> str:
     if not accuracy:
         return ""
     rows = []
-    compound = {AUTO: "mode `auto`", DEFAULT: "mode `auto`, of 5 cells the best after 30 steps"}
+    compound = {
+        DEFAULT: "mode `auto`, of 5 cells the best after 30 steps",
+        BEFORE: "the same by the rule and with the zoo before",
+        AUTO: "mode `auto` by the rule and with the zoo before",
+    }
     for name in [*compound, *ARMS_BY_NAME]:
         if name in accuracy:
             of_arm = accuracy[name]
@@ -149,9 +153,11 @@ def _accuracies(accuracy: Table) -> str:
 
 Mean ± standard deviation over seeds (their number in parentheses), in per cent. A figure of arm
 `ARM` on `SET` is that of the cells `SET-ARM-SEED`, seeds from 0: `{example}`.
-`{AUTO}` has the cells of the arm that it decides for. `{DEFAULT}`, which preset `small` does if
-nothing is asked, has those of `warm-chosen` where that is the nearest artifact's weights, and those
-of `auto-chosen` elsewhere.
+`{DEFAULT}`, which preset `small` does if nothing is asked, has the cells of `gain-chosen`, measured
+with the zoo of today. All other warm starts are from the zoo before, whose searches had 960 steps
+in the last stage. `{AUTO}` has the cells of the arm that mode `auto` decided for then, and
+`{BEFORE}` those of `warm-chosen` where that was the nearest artifact's weights, and those of
+`auto-chosen` elsewhere.
 
 {markdown_table(["arm", "cell and weights", *ORDER], rows, left=2)}"""
 
@@ -317,7 +323,10 @@ def _decisions(decisions: Table) -> str:
         for name, found in decisions.items()
     ]
     head = ["set", "starts from", "mode", "distance", "threshold without the set"]
-    return f"""### Decisions of mode `auto`
+    return f"""### Decisions of mode `auto` before
+
+By the rule before, with the zoo before: the highest transfer gain of the five nearest, where one of
+them was near, else λ_meta.
 
 {markdown_table(head, rows, left=3)}"""
 

@@ -6,9 +6,14 @@ from typing import Any
 
 from paired_differences import compare, differences, unpack_hits
 
-AUTO = "auto"
+AUTO = "auto-before"
+BEFORE = "default-before"
+"""Mode ``auto`` without and with the choice among candidates, by its rule before, with the zoo
+before: the highest transfer gain of the five nearest, where one of them was near."""
 DEFAULT = "default"
-"""Mode ``auto`` with the choice among candidates, as preset ``small`` does it."""
+"""What preset ``small`` does: mode ``auto`` with the choice among candidates."""
+_DEFAULT_ARM = "gain-chosen"
+"""On all six sets an artifact of the zoo has a transfer gain above 0, and its weights fit."""
 Rows = Sequence[Mapping[str, Any]]
 
 PRIMARY = (("warm-trained", "cold-inherited"), ("warm-trained", "random-in-masks"))
@@ -20,10 +25,9 @@ COMPARISONS = (
     (DEFAULT, "cold-inherited"),
     (DEFAULT, "cold-chosen"),
     (DEFAULT, "warm-chosen"),
-    ("gain-chosen", DEFAULT),
-    ("gain-chosen", "cold-chosen"),
-    ("gain-chosen", "cold-inherited"),
-    ("gain-chosen", "cold"),
+    (DEFAULT, BEFORE),
+    (DEFAULT, "linear"),
+    (BEFORE, "cold-chosen"),
     ("warm-chosen", "warm-trained"),
     ("warm-chosen", "random-in-masks"),
     ("warm-chosen", "cold-inherited"),
@@ -84,13 +88,15 @@ def summarise(rows: Rows, *, tuned: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_auto(trained: Rows, decisions: Mapping[str, Mapping[str, Any]]) -> Rows:
-    """Add ``auto`` and the default: on each set the rows of the arm that ``auto`` decides for."""
+    """Add the default, and what it was before: on each set the rows of the arm that it is."""
     found = list(trained)
     for row in trained:
         decided = decisions.get(row["set"], {}).get("arm")
         if row["arm"] == decided:
             found.append({**row, "arm": AUTO})
         if row["arm"] == (CHOSEN if decided == "warm-trained" else "auto-chosen"):
+            found.append({**row, "arm": BEFORE})
+        if row["arm"] == _DEFAULT_ARM:
             found.append({**row, "arm": DEFAULT})
     return found
 
@@ -201,8 +207,8 @@ def shares_of_cold(
 def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each goal on how many of the measured sets it is reached."""
     shares = shares_of_cold(costs, "trained")
+    # The default's search does the same work, from another artifact; this was timed on idle cores.
     chosen = shares_of_cold(costs, "chosen", "cold-chosen")
-    chosen |= shares_of_cold(costs, "auto-chosen", "cold-chosen")
     whole = {name: share for name, (_, share) in chosen.items() if share is not None}
     found = [
         {

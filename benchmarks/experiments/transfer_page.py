@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from arms_page import markdown_table
-from inheritance import JOINT, OPEN, ORDER, OWN
+from inheritance import JOINT, OPEN, ORDER, OWN, artifact_of
 from transfer import RANDOM, TRANSFER
+
+from wsdarts_registry.artifact.reader import read_artifact
 
 NONE = "–"
 _LABELS = {JOINT: "λ_meta", OWN: "its own"}
@@ -26,10 +28,13 @@ its weights (λ̂; λ_meta as such), and 300 steps of training of the network th
 inherited weights. Trained on the weights half, judged on the alpha half: the validation third took
 no part, so that defaults may be chosen by these figures. One seed; {measured}.
 
+{_steps()}
+
 Each figure is the accuracy in per cent, with the gain in parentheses, in points, over the cell of
-the set's own search for the zoo, trained as long from random weights. The last column is that cell
-with the weights of its own supernet. The zoo's searches are longer than those of preset `small`,
-and have used the images that these cells are judged on for α, so this comparison favours them.
+an earlier search of the set itself for the zoo (1,200 steps), trained as long from random weights.
+The last column is that cell with the weights of its own supernet. These searches are longer than
+those of preset `small`, and have used the images that these cells are judged on for α, so this
+comparison favours them.
 
 ![Points gained by a warm start, by set and source](images/transfer-matrix.svg)
 
@@ -57,6 +62,16 @@ nearest.
 `python benchmarks/experiments run inheritance alpha-SET-from-SOURCE-inherited-300-0` measures a
 figure of the matrix, `python benchmarks/experiments run transfer` LogME and the linear classifier;
 `table transfer` gives all."""
+
+
+def _steps() -> str:
+    """Say how long the sources were searched, the longest first."""
+    found: dict[int, list[str]] = {}
+    for source in (*ORDER, JOINT):
+        steps = read_artifact(artifact_of(source)).manifest.metrics["steps"]
+        found.setdefault(int(steps), []).append(f"`{source}`")
+    parts = [f"{steps:,} for {', '.join(found[steps])}" for steps in sorted(found, reverse=True)]
+    return f"Steps of the sources' searches: {'; '.join(parts)}."
 
 
 def _matrix(pairs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from wsdarts_registry.stores.opening import ShippedZoo
 
 # Of preset `paper`: cells of the supernet, operations on an edge.
 _STAGES = ((5, 8), (11, 5), (17, 3))
-_EXAMPLE = "flowers102@2"
+_EXAMPLE = "flowers102@3"
 _EDGE = 0
 _CELL = 13.0
 

@@ -92,7 +92,7 @@ def test_a_warm_start_can_require_a_signature(
     asked = ("--out", tmp_path / "run", "--require-signature", f"{key}.pub")
     refused = run(*warm, *asked)
     assert refused.code == 1
-    assert "flowers102@2 is not signed" in refused.err
+    assert "flowers102@3 is not signed" in refused.err
 
 
 def test_a_copy_under_another_name_has_to_be_signed_again(

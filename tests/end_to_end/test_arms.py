@@ -179,10 +179,10 @@ def test_the_summary_of_results(module: Module, paired: Any) -> None:
     warm = compared["warm-trained", "cold-inherited"]
     assert warm["mean"] == pytest.approx((2 / 8 + 2 / 16) / 2, abs=1e-4)
     assert (warm["tuned"], warm["apart"]) == (0.25, 0.125)
-    assert compared["auto", "cold-inherited"]["by_task"] == warm["by_task"]
+    assert compared["auto-before", "cold-inherited"]["by_task"] == warm["by_task"]
     assert compared["warm-trained", "linear"]["by_task"]["dtd_10"]["seeds"] == 2
     assert ("cold", "darts-v2") not in compared
-    assert found["accuracy"]["auto"]["dtd_10"]["mean"] == 0.5
+    assert found["accuracy"]["auto-before"]["dtd_10"]["mean"] == 0.5
     # 10 of 200 seconds, and 40 with the embedding.
     assert [len(goal["reached"]) for goal in found["goals"]] == [2, 2, 2, 0, 0, 0, 2, 0]
     shares = module("arms_summary").shares_of_cold
@@ -193,15 +193,17 @@ def test_the_summary_of_results(module: Module, paired: Any) -> None:
 
 
 def test_the_default_is_the_arm_that_auto_decides_for(module: Module) -> None:
+    arms = {"warm-chosen": 0.1, "auto-chosen": 0.2, "warm-trained": 0.3, "gain-chosen": 0.4}
     rows = [
         {"set": name, "arm": arm, "accuracy": accuracy}
         for name in ("near", "elsewhere")
-        for arm, accuracy in (("warm-chosen", 0.1), ("auto-chosen", 0.2), ("warm-trained", 0.3))
+        for arm, accuracy in arms.items()
     ]
     decisions = {"near": {"arm": "warm-trained"}, "elsewhere": {"arm": "warm-meta"}}
     found = module("arms_summary")._with_auto(rows, decisions)
-    default = {row["set"]: row["accuracy"] for row in found if row["arm"] == "default"}
-    assert default == {"near": 0.1, "elsewhere": 0.2}
+    before = {row["set"]: row["accuracy"] for row in found if row["arm"] == "default-before"}
+    assert before == {"near": 0.1, "elsewhere": 0.2}
+    assert [row["accuracy"] for row in found if row["arm"] == "default"] == [0.4, 0.4]
 
 
 def test_the_page_of_few_and_of_no_results(

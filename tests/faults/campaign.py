@@ -167,7 +167,7 @@ def run_disk_faults(
             directory = scratch / "faulty"
             directory.mkdir()
             place = Place(directory, beginning, programs, port)
-            in_it = in_cache or not expected.changes[0]
+            in_it = in_cache or not expected.changes[0] or (kind == "vanished" and not job.uses)
             changes = expected.changes[in_it] >> draw  # earlier each time: more is to come then
             fault = _drawn(job, place, kind, changes, in_it, random)
             where = f"{job.name}, {'cache' if in_it else 'directory'} {fault}"

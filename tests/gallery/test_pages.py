@@ -16,7 +16,7 @@ from wsdarts_registry.stores.records import shipped_zoo
 PAGES = (
     "index.html",
     "nearest.html",
-    "compare.html#flowers102@2,cifar10-1000@2,dtd-10@2",
+    "compare.html#flowers102@3,cifar10-1000@2,dtd-10@2",
     "distances.html",
     "artifacts/meta-flowers-birds-textures/v2.html",
 )
@@ -29,7 +29,7 @@ LONGER = (
     "aircraft-edges@2",
     "cifar10-1000@2",
     "meta-flowers-birds-textures@2",
-    "tiny-imagenet-100@2",
+    "tiny-imagenet-100@3",
 )
 
 
@@ -72,7 +72,7 @@ def test_filters(browser: Browser, root: str) -> None:
         ("#words", "FLOWERS meta", [meta]),
         ("#kind", "meta", [meta]),
         ("#images-to", "1000", ["bird-groups@2"]),
-        ("#classes-from", "141", [meta, "tiny-imagenet-100@2"]),
+        ("#classes-from", "141", [meta, "tiny-imagenet-100@3"]),
         ("#minutes-from", "10.3", list(LONGER)),
         ("#date-to", "2020-01-01", []),
     ):
@@ -87,7 +87,7 @@ def test_filters(browser: Browser, root: str) -> None:
     assert browser.find("#count").text == "7 artifacts"
     assert visible(browser) == everything
     set_value(browser, "#parameters-to", "0.8")  # those that state none are left out
-    assert "flowers102@2" in visible(browser)
+    assert "flowers102@3" in visible(browser)
     assert "cifar10-1000@2" not in visible(browser)
 
 
@@ -108,7 +108,7 @@ def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:
     browser.click(f".checks label:nth-of-type({boxes['dil_conv_3x3']}) input")
     dilated = visible(browser)
     assert "cifar10-1000@2" in dilated
-    assert "flowers102@2" not in dilated
+    assert "flowers102@3" not in dilated
     browser.click(f".checks label:nth-of-type({boxes['max_pool_3x3']}) input")
     assert set(visible(browser)) < set(dilated)
     shown = browser.run(f"return {MARKS}")
@@ -124,7 +124,7 @@ def test_order(browser: Browser, root: str) -> None:
     set_value(browser, "#order", "images")
     assert visible(browser)[:2] == ["bird-groups@2", "dtd-10@2"]
     set_value(browser, "#order", "-images")
-    assert visible(browser)[0] == "tiny-imagenet-100@2"
+    assert visible(browser)[0] == "tiny-imagenet-100@3"
     set_value(browser, "#order", "-seconds")
     assert set(visible(browser)[: len(LONGER)]) == set(LONGER)
     set_value(browser, "#order", "name")
@@ -155,7 +155,7 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
 
 
 def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
-    browser.open(f"{root}/compare.html#dtd-10@2,absent..@1,flowers102@2")
+    browser.open(f"{root}/compare.html#dtd-10@2,absent..@1,flowers102@3")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
     assert browser.find("#problem").text.startswith("absent..@1 is no reference")
     rows = {r.find_element("css selector", "th").text: r for r in browser.all("#side tbody tr")}
@@ -164,7 +164,7 @@ def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
     marked = [name for name, row in rows.items() if row.get_attribute("class") == "differs"]
     assert {"classes", "images"} <= set(marked) < set(rows)
     store = open_registry(shipped_zoo())
-    one, two = (store.pull(name) for name in ("dtd-10@2", "flowers102@2"))
+    one, two = (store.pull(name) for name in ("dtd-10@2", "flowers102@3"))
     for space in {embedding.space for embedding in one.embeddings}:
         a, b = one.embedding(space).values, two.embedding(space).values
         row = rows[f"distance from dtd-10@2, by {space.probe}"].text
@@ -245,7 +245,7 @@ def test_without_javascript_pages_read(browser: Browser, disk: str, page: str) -
 
 
 def test_commands_and_references_are_copied(browser: Browser, root: str) -> None:
-    browser.open(f"{root}/artifacts/flowers102/v2.html")
+    browser.open(f"{root}/artifacts/flowers102/v3.html")
     browser.until("document.querySelectorAll('.copy').length === 6")
     copied = browser.run(
         "const got = [];"
@@ -253,8 +253,8 @@ def test_commands_and_references_are_copied(browser: Browser, root: str) -> None
         "for (const button of document.querySelectorAll('.copy')) button.click();"
         "await new Promise((done) => setTimeout(done, 50)); return got"
     )
-    assert copied[0] == "flowers102@2"
-    assert copied[1].startswith("wsdarts-hub warm-start path/to/images --from flowers102@2 ")
+    assert copied[0] == "flowers102@3"
+    assert copied[1].startswith("wsdarts-hub warm-start path/to/images --from flowers102@3 ")
     assert "load_network(" in copied[3]
     assert browser.find(".copy").text == "Copied"
 
@@ -279,7 +279,7 @@ def test_the_keyboard_alone(browser: Browser, disk: str) -> None:
     assert {"words", "kind", "order"} < set(seen)
     browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
     assert browser.find("#tray").is_displayed()
-    assert "flowers102@2" in browser.find("#chosen").text
+    assert "flowers102@3" in browser.find("#chosen").text
 
 
 def test_print_and_reduced_motion(browser: Browser, disk: str) -> None:

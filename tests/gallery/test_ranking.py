@@ -265,7 +265,7 @@ def test_a_wrong_file_says_what_it_is(
 def test_the_next_command_names_the_nearest_or_no_start(
     browser: Browser, disk: str, tmp_path: Path
 ) -> None:
-    near = open_registry(shipped_zoo()).pull("flowers102@2").embeddings[0]
+    near = open_registry(shipped_zoo()).pull("flowers102@3").embeddings[0]
     far = query("wsdarts-resnet10t", 3.0)
     for name, embedding in (("near", near), ("far", far)):
         path = embedding.save(tmp_path / f"{name}.safetensors")
@@ -274,7 +274,7 @@ def test_the_next_command_names_the_nearest_or_no_start(
         browser.find("#file").send_keys(str(path))
         browser.until("!document.getElementById('answer').hidden")
         is_near = browser.find("#verdict").get_attribute("data-near") == "true"
-        start = "--from flowers102@2" if name == "near" else "--mode cold"
+        start = "--from flowers102@3" if name == "near" else "--mode cold"
         assert is_near is (name == "near")
         assert f"warm-start path/to/images {start} --preset" in browser.find("#command").text
 

@@ -130,11 +130,11 @@ def show(
         masks: the remaining operations after each stage
 
     Example:
-        wsdarts-hub show flowers102@2
+        wsdarts-hub show flowers102@3
 
     Python:
         from wsdarts_hub import pull
-        artifact = pull("flowers102@2")
+        artifact = pull("flowers102@3")
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli.shared import artifact_page  # noqa: PLC0415
@@ -194,11 +194,11 @@ def pull(
         signature: the verified signer, or null
 
     Example:
-        wsdarts-hub pull flowers102@2 --out flowers102 --check
+        wsdarts-hub pull flowers102@3 --out flowers102 --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("flowers102@2", out="flowers102", check=True).genotype)
+        print(pull("flowers102@3", out="flowers102", check=True).genotype)
     """
     from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
 
@@ -250,11 +250,11 @@ def verify(
         difference: difference of the weights' output, with --weights; else null
 
     Example:
-        wsdarts-hub verify flowers102@2 --weights
+        wsdarts-hub verify flowers102@3 --weights
 
     Python:
         from wsdarts_hub import pull
-        print(pull("flowers102@2").digest)
+        print(pull("flowers102@3").digest)
     """
     required = options.required_signature(require_signature, policy)
     artifact = read_subject(subject, registry, required)

@@ -111,7 +111,7 @@ def test_the_first_rule_that_fits_decides(
     assert publication.pull("flowers", registry=store, require_signature=policy)
     assert publication.pull("flowers102", require_signature=policy)
     everything = SignaturePolicy.load(write(tmp_path / "all.json", rules[3] | {"names": ["*"]}))
-    with pytest.raises(SignatureError, match="flowers102@2 is not signed"):
+    with pytest.raises(SignatureError, match="flowers102@3 is not signed"):
         publication.pull("flowers102", require_signature=everything)
 
 
@@ -180,5 +180,5 @@ def test_the_policy_in_the_users_configuration(
     signing.make_keys(tmp_path / "wsdarts-hub" / "lab.key")
     rule = {"registry": "shipped", "keys": ["lab.key.pub"]}
     write(tmp_path / "wsdarts-hub" / "policy.json", rule)
-    with pytest.raises(SignatureError, match="flowers102@2 is not signed"):
+    with pytest.raises(SignatureError, match="flowers102@3 is not signed"):
         publication.pull("flowers102")
