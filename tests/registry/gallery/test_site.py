@@ -327,7 +327,7 @@ def test_a_random_cell_stands_beside_the_found_one(store: DirectoryStore, tmp_pa
     store.publish(tmp_path / "one", "one")
     root = build_gallery(store, out=tmp_path / "site").parent
     page = (root / "artifacts/one/v1.html").read_text()
-    assert "<dt>accuracy of a random cell</dt><dd>43.8 %</dd>" in page
+    assert "<dd>43.8 %</dd>" in page
 
 
 def test_the_menu_of_an_artifact_is_in_the_order_of_its_page(site: Path) -> None:
