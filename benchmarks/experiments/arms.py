@@ -179,6 +179,13 @@ GAIN_CHOSEN = Arm(
     search="gain-chosen",
     weights="inherited",
 )
+GAIN_RANDOM = Arm(
+    name="gain-random",
+    words="random cell within the masks of that start, its supernet's weights",
+    search="gain-chosen",
+    weights="inherited",
+    drawn="masks",
+)
 AUTO_ELSEWHERE = ("flowers102", "dtd_10", "aircraft_edges", "cifar10_1000")
 """Sets on which mode ``auto`` does not start from the nearest artifact's weights."""
 LINEAR = (
@@ -237,6 +244,7 @@ ARMS_BY_NAME = {
         *CHOSEN,
         AUTO_CHOSEN,
         GAIN_CHOSEN,
+        GAIN_RANDOM,
         *LINEAR,
         *ON_ALL_SETS,
         *OTHERS,
@@ -565,8 +573,8 @@ def table(
         *_arm_cells(conditions, CHOSEN[:1], sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, first),
         *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, first),
-        *_arm_cells(conditions, [GAIN_CHOSEN], sets, first),
-        *_arm_cells(conditions, [GAIN_CHOSEN], sets, second),
+        *_arm_cells(conditions, [GAIN_CHOSEN, GAIN_RANDOM], sets, first),
+        *_arm_cells(conditions, [GAIN_CHOSEN, GAIN_RANDOM], sets, second),
         *_arm_cells(conditions, HEADLINE, sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, second),
         *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, second),

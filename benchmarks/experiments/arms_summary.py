@@ -27,6 +27,8 @@ COMPARISONS = (
     (DEFAULT, "warm-chosen"),
     (DEFAULT, BEFORE),
     (DEFAULT, "linear"),
+    (DEFAULT, "gain-random"),
+    ("gain-random", "cold-chosen"),
     (BEFORE, "cold-chosen"),
     ("warm-chosen", "warm-trained"),
     ("warm-chosen", "random-in-masks"),
@@ -224,7 +226,7 @@ def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         },
     ]
     by_arms = {(each["first"], each["second"]): each["by_task"] for each in comparisons}
-    of_default = ((DEFAULT, "cold-inherited"), (CHOSEN, "random-in-masks"))
+    of_default = ((DEFAULT, "cold-inherited"), (DEFAULT, "gain-random"))
     for first, second in (*PRIMARY, *of_default):
         by_task = by_arms.get((first, second), {})
         found.append(

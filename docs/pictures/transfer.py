@@ -47,7 +47,8 @@ def transfer_matrix() -> str:
     note = (
         "Rows: the set that was searched. Columns: the set of",
         "the artifact that the warm start began from; meta is",
-        "the λ_meta of 1, 3 and 5. One seed each.",
+        "the λ_meta of 1, 3 and 5. The searches of 1 and 2 were",
+        "long. One seed each.",
     )
     body.append(lines(MARGIN, end + 20, note))
     described = "; ".join(
@@ -56,7 +57,7 @@ def transfer_matrix() -> str:
     return picture(
         "transfer-matrix",
         body,
-        end + 70,
+        end + 86,
         "Gain of a warm start over a cold search, for each image set and each artifact",
         "Accuracy after a warm start from an artifact, trained from its weights, less that after "
         f"the set's own cold search, trained from random weights, {_STEPS} steps, one seed: "
@@ -77,9 +78,11 @@ def _field(x: float, y: float, gain: float | None, largest: float) -> list[str]:
         return [words(x + _CELL / 2, y + _ROW / 2 + 4, "–", anchor="middle", style="soft")]
     style = "sep-full" if gain >= 0 else "pool-full"
     shade = round(0.08 + 0.5 * abs(gain) / largest, 2)
+    text = _short(gain)
+    size = 11 if len(text) <= len("+9.9") else 9.5  # it has to fit into the field
     return [
         element("rect", style, **inner, fill_opacity=shade),
-        words(x + _CELL / 2, y + _ROW / 2 + 4, _short(gain), anchor="middle", size=11),
+        words(x + _CELL / 2, y + _ROW / 2 + 4, text, anchor="middle", size=size),
     ]
 
 
