@@ -59,6 +59,7 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
         ("default", "cold-chosen", ("{mean} points ahead", "{least} to {most}")),
         ("default", "warm-chosen", ()),
         ("default", "linear", ()),
+        ("default", "gain-random", ("was {mean} points behind", "{least} to {most}")),
         ("warm-chosen", "cold", ()),
         ("warm-chosen", "cold-inherited", ()),
         ("warm-chosen", "random-in-masks", ()),
