@@ -10,6 +10,7 @@ import mmap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Barrier
 
 from wsdarts_registry.errors import WsdartsError
 
@@ -69,6 +70,9 @@ def check_threads(count: int) -> None:
 def thread_pool(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
     """Make a pool of threads for a block, which ends when all of their work has.
 
+    All of them start before the block does: later there may be no memory for one, and its start
+    would be waited for without end.
+
     Args:
         count: Of threads.
         name: What their names begin with.
@@ -78,4 +82,11 @@ def thread_pool(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
     """
     check_threads(count)
     with ThreadPoolExecutor(count, thread_name_prefix=name) as pool:
+        started = Barrier(count)
+        try:
+            for each in [pool.submit(started.wait) for _ in range(count)]:
+                each.result()
+        except BaseException:
+            started.abort()  # else those that have started would wait for the others
+            raise
         yield pool

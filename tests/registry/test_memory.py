@@ -1,6 +1,7 @@
 """Lack of memory is told from damage, also where it is only the cause, and before threads start."""
 
 import errno
+from threading import Thread, active_count
 
 import pytest
 
@@ -44,3 +45,26 @@ def test_threads_are_not_started_without_memory() -> None:
         pass
     with thread_pool(2) as pool:
         assert list(pool.map(abs, [-1, 2])) == [1, 2]
+
+
+def test_all_threads_of_a_pool_start_before_its_work() -> None:
+    before = active_count()
+    with thread_pool(3) as pool:
+        assert active_count() == before + 3
+        assert list(pool.map(abs, (-1, 2, -3, 4))) == [1, 2, 3, 4]
+        assert active_count() == before + 3
+    assert active_count() == before
+
+
+def test_a_thread_that_cannot_start_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, start = active_count(), Thread.start
+
+    def refused(self: Thread) -> None:
+        if active_count() > before + 1:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(Thread, "start", refused)
+    with pytest.raises(RuntimeError, match="new thread"), thread_pool(4):
+        raise AssertionError("the block has begun")
+    assert active_count() == before
