@@ -79,7 +79,7 @@ def _field(x: float, y: float, gain: float | None, largest: float) -> list[str]:
     style = "sep-full" if gain >= 0 else "pool-full"
     shade = round(0.08 + 0.5 * abs(gain) / largest, 2)
     text = _short(gain)
-    size = 11 if len(text) <= len("+9.9") else 9.5  # it has to fit into the field
+    size = 11 if len(text) <= len("+9.9") else 10  # it has to fit into the field
     return [
         element("rect", style, **inner, fill_opacity=shade),
         words(x + _CELL / 2, y + _ROW / 2 + 4, text, anchor="middle", size=size),
