@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from arms_page import NONE, markdown_table
-from inheritance import INHERITANCE, LONGER, ORDER, STEPS, nearest_other
+from inheritance import INHERITANCE, LONGER, ORDER, STEPS, source_of
 
 _Accuracies = dict[tuple[str, str, int], dict[int, float]]
 
@@ -19,10 +19,10 @@ def section() -> str:
         return ""
     return f"""## Inherited and random weights at equal steps
 
-The network of a warm start from the nearest other set, by an ImageNet probe, trained on the whole
-train part and evaluated once, on the validation third: from random weights → from those of the
-warm start's supernet, and the gain, in points. Pairs share genotype, seed, order of images and all
-settings. Means over seeds, with their deviation and number.
+The network of a warm start from the artifact of the highest transfer gain that had not seen the
+set, trained on the whole train part and evaluated once, on the validation third: from random weights
+→ from those of the warm start's supernet, and the gain, in points. Pairs share genotype, seed, order
+of images and all settings. Means over seeds, with their deviation and number.
 
 {_table(found, sets, [(steps, steps) for steps in STEPS])}
 
@@ -35,9 +35,9 @@ Inherited weights at half of the steps against random ones at all of them:
 
 def _accuracies(rows: Sequence[Mapping[str, Any]]) -> _Accuracies:
     """Return accuracies by seed of each set, beginning and number of steps."""
-    nearest, found = nearest_other(), _Accuracies()
+    found = _Accuracies()
     for row in rows:
-        if row.get("judged_on") != "validation" or row["source"] != nearest[row["set"]]:
+        if row.get("judged_on") != "validation" or row["source"] != source_of(row["set"]):
             continue
         way = row["way"]
         if way.keys() == {"weights", "steps", "seed"}:

@@ -98,7 +98,7 @@ def rows_of(
 def test_the_page_of_inherited_weights(module: Callable[[str], Any], tmp_path: Path) -> None:
     page = module("inheritance_page")
     assert page.section() == ""
-    source = module("inheritance").nearest_other()["dtd_10"]
+    source = module("inheritance").source_of("dtd_10")
     accuracies = [
         ("random", 150, 0, 0.30),
         ("inherited", 150, 0, 0.32),
