@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--storage", metavar="URL", help="database that machines share")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         act(arguments, EXPERIMENTS[arguments.experiment], storage_address(arguments.storage))
     except WsdartsError as error:

@@ -20,9 +20,9 @@ def section() -> str:
     return f"""## Inherited and random weights at equal steps
 
 The network of a warm start from the artifact of the highest transfer gain that had not seen the
-set, trained on the whole train part and evaluated once, on the validation third: from random weights
-→ from those of the warm start's supernet, and the gain, in points. Pairs share genotype, seed, order
-of images and all settings. Means over seeds, with their deviation and number.
+set, trained on the whole train part and evaluated once, on the validation third: from random
+weights → from those of the warm start's supernet, and the gain, in points. Pairs share genotype,
+seed, order of images and all settings. Means over seeds, with their deviation and number.
 
 {_table(found, sets, [(steps, steps) for steps in STEPS])}
 
