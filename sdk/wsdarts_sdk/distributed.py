@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 _TIMEOUT = timedelta(minutes=30)  # of one exchange, in which every rank takes part at once
 _LOOK = 0.05  # seconds between two looks of a rank that waits for another
+_TELLING = 30.0  # seconds in which a rank that failed can say why, before the others end
 _FEWEST = 2  # images of a rank that has any: a batch norm needs two
 
 
@@ -239,7 +240,7 @@ class Ranks:
         try:
             while not store.check([key]):
                 if store.check([_FAILED]):
-                    raise SystemExit(1)
+                    end_after_another()
                 time.sleep(_LOOK)
         except RuntimeError as error:
             self._lost(error)
@@ -247,7 +248,7 @@ class Ranks:
     def _lost(self, error: RuntimeError) -> NoReturn:
         """End this rank after an exchange that failed; the first to notice says so."""
         if not self.claim_failure():
-            raise SystemExit(1) from error
+            end_after_another(error)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"rank {self.rank} lost the other ranks ({reason})",
@@ -266,6 +267,16 @@ class Ranks:
 
 _FAILED = "failed"
 ALONE = Ranks()
+
+
+def end_after_another(error: BaseException | None = None) -> NoReturn:
+    """End this rank, once the one that says why has had the time to.
+
+    torchrun ends all others as soon as the first of them has ended, which may be before the one
+    that reports the failure has written a word.
+    """
+    time.sleep(_TELLING)  # torchrun ends this process meanwhile
+    raise SystemExit(1) from error
 
 
 def rank_of_process() -> tuple[int, int]:
@@ -315,7 +326,7 @@ def joined_ranks(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
             raise
         except BaseException as error:
             if not ranks.claim_failure() and isinstance(error, WsdartsError):
-                raise SystemExit(1) from error  # another rank reports it
+                end_after_another(error)
             error.add_note(f"rank {rank}")
             raise
 

@@ -319,10 +319,22 @@ def test_an_error_is_one_line(images: Path, tmp_path: Path, environment: dict[st
     assert len(errors(sweep)) == 1, sweep.stderr
     assert "/wsdarts_sdk/" not in sweep.stderr  # a traceback of ours; torchrun prints its own
     # Nothing of it is preloaded: both programs as users start them.
-    how = ("--standalone", "--nproc-per-node", "2", "-m", "wsdarts_hub", "list")
-    other = ran([sys.executable, "-m", "torch.distributed.run", *how], dict(os.environ))
-    assert other.returncode != 0
-    assert len(errors(other)) == 1, other.stderr
+    how = ("--standalone", "--nproc-per-node", "2", "-m", "wsdarts_hub")
+    for command in (["list"], ["search", "--no-such-option"]):
+        alone = [sys.executable, "-m", "torch.distributed.run", *how, *command]
+        other = ran(alone, dict(os.environ))
+        assert other.returncode != 0
+        assert len(errors(other)) == 1, other.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell to let one process begin late")
+def test_the_first_process_says_why_however_late(tmp_path: Path) -> None:
+    late = tmp_path / "late.sh"
+    late.write_text(f'[ "$RANK" = 0 ] && sleep 4\nexec "{sys.executable}" -m wsdarts_hub "$@"\n')
+    how = ("--standalone", "--nproc-per-node", "2", "--no-python", "sh", str(late), "list")
+    told = ran([sys.executable, "-m", "torch.distributed.run", *how], dict(os.environ))
+    assert told.returncode != 0
+    assert len(errors(told)) == 1, told.stderr
 
 
 @pytest.mark.parametrize("synchronised", [False, True])

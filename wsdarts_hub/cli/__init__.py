@@ -59,6 +59,9 @@ _UsageError: Any = typer.BadParameter.__base__  # of all wrong usage; typer does
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)\.$")
 _LONGEST_MESSAGE = 4000
 _SHARED = ("search", "warm-start", "train")  # commands that several processes run together
+# Seconds in which the first of several processes can say why all fail: torchrun ends it as soon as
+# another one has ended.
+_TELLING = 30.0
 _CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
 # Two of them set their own level when they are imported later, as these say; whoever wants to
 # hear them sets these otherwise.
@@ -237,7 +240,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has seen enough
         _discard_output()
         raise SystemExit(1) from None
-    except SystemExit:
+    except SystemExit as left:
+        if _rank() and left.code:
+            time.sleep(_TELLING)
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
         sys.stderr = stderr
@@ -267,6 +272,7 @@ def _text_of(error: BaseException) -> str | None:
     if text is None or not _rank():
         return text
     if not getattr(error, "__notes__", ()):
+        time.sleep(_TELLING)
         raise SystemExit(1) from error
     return f"rank {_rank()}: {text}"
 
