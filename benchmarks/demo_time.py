@@ -4,9 +4,10 @@
 
 DIRECTORY holds an older commit of this project (``git worktree add DIRECTORY COMMIT``, or a ``git
 archive`` of it). The demo of either tree runs in turn as a process of its own, with the paths of
-its tree first, a new cache and a new directory, so that it has everything to do. The phases are
-those that its runs write down; "everything" is the wall time of the whole command. One thread
-each, as ``make demo`` sets it. Writes ``results/demo_time.json``.
+its tree first, a new cache and a new directory, so that it has everything to do, the compilation
+of its kernels included. The phases are those that its runs write down; "everything" is the wall
+time of the whole command. One thread each, as ``make demo`` sets it. Writes
+``results/demo_time.json``.
 """
 
 import argparse
@@ -27,7 +28,6 @@ THREADS = "1"
 WHOLE = "everything"
 # What the demo's runs write down: directory, name in its costs, name here.
 PHASES = (
-    ("warm-start", "embedding", "embedding"),
     ("warm-start", "search", "warm start"),
     ("cold", "search", "cold search"),
     ("training", "training", "training"),
