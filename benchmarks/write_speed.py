@@ -151,7 +151,8 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
     if demo is not None:
         faster = demo["times_faster"]
         phases = ", ".join(f"{name} {times:.1f}×" for name, times in faster.items())
-        yield "`wsdarts-hub demo`, one thread", f"commit {demo['commit_before']}", "≥ 2× in training", phases
+        before = f"commit {demo['commit_before']}"
+        yield "`wsdarts-hub demo`, one thread", before, "≥ 2× in training", phases
     if nearest is not None:
         faster = nearest["times_faster"]["nearest over three buffers"]
         alone = nearest["times_faster"]["scan over three buffers, 1 thread each"]
