@@ -199,7 +199,7 @@ def evaluate(
 
 def show_evaluation(found: "Evaluation", page: Path | None) -> None:
     """Print the figures of an evaluation, the worst classes and the most confused ones."""
-    from wsdarts_sdk.reports.evaluation_page import images_text  # noqa: PLC0415
+    from wsdarts_sdk.reports.page import images_text  # noqa: PLC0415
 
     facts = [(name, str(figure)) for name, figure in found.figures.items()]
     facts.append(("images", f"{images_text(found)} of {found.dataset}"))
