@@ -19,7 +19,7 @@ from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_beg
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.ranking import Ranking
     from wsdarts_sdk.data.task import ImageTask
-    from wsdarts_sdk.pipelines.search_results import SearchRun
+    from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_registry.architecture.search_verdicts import SkipCounts
     from wsdarts_sdk.data.options import DataOptions
-    from wsdarts_sdk.pipelines.search_results import SearchRun
+    from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
     from wsdarts_sdk.runs.checkpoints import Row
     from wsdarts_sdk.runs.result_records import GenotypeChoice

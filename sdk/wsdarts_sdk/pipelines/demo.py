@@ -13,8 +13,7 @@ from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines.embed import nearest
-from wsdarts_sdk.pipelines.search import search
-from wsdarts_sdk.pipelines.search_results import SearchRun
+from wsdarts_sdk.pipelines.search import SearchRun, search
 from wsdarts_sdk.pipelines.train import TrainingRun
 from wsdarts_sdk.pipelines.warm_start import WarmStart, warm_start
 from wsdarts_sdk.presets import TINY, Preset
