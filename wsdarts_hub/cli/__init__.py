@@ -35,14 +35,13 @@ from wsdarts_hub.cli.maintenance import (
     remove_alias,
     set_alias,
 )
-from wsdarts_hub.cli.models import evaluate, export, predict, push_model
-from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
+from wsdarts_hub.cli.models import evaluate, export, predict, train
+from wsdarts_hub.cli.publishing import copy, keygen, push, push_model, sign, unyank, yank
 from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import build_gallery, report, serve_gallery
 from wsdarts_hub.cli.searches import search, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
-from wsdarts_hub.cli.training import train
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._memory import shortage

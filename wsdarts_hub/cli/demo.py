@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from wsdarts_hub.cli.embeddings import show_ranking
+from wsdarts_hub.cli.models import show_training
 from wsdarts_hub.cli.searches import show_decision, show_genotype
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import working
-from wsdarts_hub.cli.training import show_training
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_began
