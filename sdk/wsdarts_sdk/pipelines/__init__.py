@@ -1,4 +1,4 @@
-"""Pipelines that users start: embed, search, warm start, train, doctor, demo.
+"""Pipelines that users start: embed, search, warm start, train, evaluate, doctor.
 
 Each reads from top to bottom; ``run_context`` has their inputs and their open run directory. May
 import ``artifacts``, ``data``, ``models``, ``presets``, ``reports``, ``runs``, ``search``,
