@@ -110,7 +110,7 @@ def serve(work: dict[str, Any]) -> None:
 def load(data: str) -> ImageTask:
     """The dataset of a path, or the digits."""
     if data == "digits":
-        from wsdarts_sdk.pipelines.demo import digits  # noqa: PLC0415
+        from wsdarts_hub.cli.demo import digits  # noqa: PLC0415
 
         return digits()
     return ImageTask.load(data)

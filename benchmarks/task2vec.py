@@ -112,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.quick:
-        from wsdarts_sdk.pipelines.demo import digits  # noqa: PLC0415
+        from wsdarts_hub.cli.demo import digits  # noqa: PLC0415
 
         results = measured(digits(), QUICK, arguments)
         print(json.dumps(results, indent=1))

@@ -31,10 +31,10 @@ from wsdarts_sdk.pipelines.dry_runs import estimate_training as estimate_trainin
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest
 from wsdarts_sdk.pipelines.evaluate import evaluate as evaluate
+from wsdarts_sdk.pipelines.search import SearchRun as SearchRun
 from wsdarts_sdk.pipelines.search import search as search
 from wsdarts_sdk.pipelines.search_dry_runs import estimate_search as estimate_search
 from wsdarts_sdk.pipelines.search_dry_runs import estimate_warm_start as estimate_warm_start
-from wsdarts_sdk.pipelines.search_results import SearchRun as SearchRun
 from wsdarts_sdk.pipelines.train import TrainingRun as TrainingRun
 from wsdarts_sdk.pipelines.train import train as train
 from wsdarts_sdk.pipelines.warm_start import WarmStart as WarmStart

@@ -32,7 +32,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.publishing.publication import push
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
-from wsdarts_sdk.artifacts.check import (
+from wsdarts_sdk.artifacts.building import (
     artifact_alpha,
     artifact_weights,
     make_check,

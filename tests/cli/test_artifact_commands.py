@@ -22,7 +22,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.manifest import SplitRecord
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
-from wsdarts_sdk.artifacts.check import make_check as real_check
+from wsdarts_sdk.artifacts.building import make_check as real_check
 from wsdarts_sdk.search.state import transferable
 from wsdarts_sdk.supernet.network import Supernet
 

@@ -1,5 +1,6 @@
 import builtins
 import re
+import sys
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,9 @@ import pytest
 
 from tests.cli.conftest import Run, call_all_near
 from wsdarts_hub import open_registry, push, search
+from wsdarts_hub.cli.demo import Demo, digits
 from wsdarts_hub.cli.shared.options import preset_with
 from wsdarts_sdk.data.split import Part
-from wsdarts_sdk.pipelines import demo
-from wsdarts_sdk.pipelines.demo import Demo, digits
 
 QUICK = preset_with(
     "tiny",
@@ -66,7 +66,7 @@ def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     call_all_near(tmp_path / "zoo")
     # All of it, but for 300 digits, with short searches and a short training, and a zoo of one.
     some = digits().subset(range(300))
-    monkeypatch.setattr(demo, "digits", lambda **_: some)
+    monkeypatch.setattr(sys.modules[Demo.__module__], "digits", lambda **_: some)
     changed = partialmethod(Demo.__init__, preset=QUICK, registry=open_registry(tmp_path / "zoo"))
     monkeypatch.setattr(Demo, "__init__", changed)
     out = tmp_path / "demo"

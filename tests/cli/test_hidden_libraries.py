@@ -39,7 +39,7 @@ def started(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
         ("torch.py", "raise ValueError('not ready')", "from wsdarts_hub import load_network"),
         ("timm/__init__.py", "", "import wsdarts_hub as hub; hub.load_probe('resnet18')"),
         ("timm/__init__.py", "", "import wsdarts_hub.timm"),
-        ("sklearn.py", "", "from wsdarts_sdk.pipelines.demo import digits; digits()"),
+        ("sklearn.py", "", "from wsdarts_hub.cli.demo import digits; digits()"),
         ("random.py", "x = 1", "from wsdarts_hub import open_registry"),
     ],
 )

@@ -24,7 +24,7 @@ from wsdarts_registry.artifact.manifest import same_but_for_card
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk import presets
-from wsdarts_sdk.artifacts.check import run_check
+from wsdarts_sdk.artifacts.building import run_check
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TINY = ["--device", "cpu", "--size", "8", "--batch", "4"]

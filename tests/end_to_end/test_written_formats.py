@@ -28,7 +28,7 @@ from wsdarts_hub import (
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.query import find
-from wsdarts_sdk.artifacts.check import run_check
+from wsdarts_sdk.artifacts.building import run_check
 from wsdarts_sdk.reports.report_files import read_run, seconds_spent, trainings_within
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import check_run, read_config

@@ -65,7 +65,7 @@ from wsdarts_sdk.data.sources._library_datasets import ArrowTable
 from wsdarts_sdk.data.sources._metadata import read_metadata
 from wsdarts_sdk.data.sources._table import Table, TableSource
 from wsdarts_sdk.data.sources._webdataset import TarTable
-from wsdarts_sdk.reports._page import render_report
+from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.reports.report_files import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import REPORT_FILE, RunDirectory
 

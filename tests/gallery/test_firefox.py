@@ -22,7 +22,7 @@ from tests.gallery.test_ranking import query
 from tests.sdk.reports.compared import make_runs
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import shipped_zoo
-from wsdarts_sdk.reports._page import render_report
+from wsdarts_sdk.reports.page import render_report
 
 _LISTENS = "WebDriver BiDi listening on "
 _SWITCHES = ("--headless", "--no-remote", "--remote-debugging-port=0")

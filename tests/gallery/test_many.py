@@ -13,8 +13,8 @@ from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.gallery import _distances as distances
 from wsdarts_registry.gallery import _pages as pages
 from wsdarts_registry.gallery import _scripts as scripts
-from wsdarts_registry.gallery._collection import Collection, read_collection
 from wsdarts_registry.gallery._distances import RankedSpace
+from wsdarts_registry.gallery._pages import Collection, read_collection
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
 

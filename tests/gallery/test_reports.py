@@ -8,9 +8,8 @@ import pytest
 from tests.gallery.conftest import Browser
 from tests.sdk.models.evaluated import make_evaluation
 from tests.sdk.reports.compared import make_runs
-from wsdarts_sdk.reports._comparison_page import render_comparison
-from wsdarts_sdk.reports._page import render_report
-from wsdarts_sdk.reports.evaluation_page import render_evaluation
+from wsdarts_sdk.reports.page import render_evaluation, render_report
+from wsdarts_sdk.reports.report import render_comparison
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.pipelines._sweep import Trial
-from wsdarts_sdk.pipelines.search_results import SearchRun
+from wsdarts_sdk.pipelines.search import SearchRun
 from wsdarts_sdk.pipelines.train import TrainingRun
 from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.presets import TINY

@@ -25,7 +25,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import pull, show, verify
 from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.embeddings import embed, nearest
-from wsdarts_hub.cli.listing import list_artifacts
+from wsdarts_hub.cli.listing import build_gallery, list_artifacts, serve_gallery
 from wsdarts_hub.cli.maintenance import (
     accept,
     doctor,
@@ -35,14 +35,12 @@ from wsdarts_hub.cli.maintenance import (
     remove_alias,
     set_alias,
 )
-from wsdarts_hub.cli.models import evaluate, export, predict, push_model
-from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
+from wsdarts_hub.cli.models import evaluate, export, predict, train
+from wsdarts_hub.cli.publishing import copy, keygen, push, push_model, sign, unyank, yank
 from wsdarts_hub.cli.relations import diff, lineage
-from wsdarts_hub.cli.reports import build_gallery, report, serve_gallery
-from wsdarts_hub.cli.searches import search, warm_start
+from wsdarts_hub.cli.searches import report, search, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
-from wsdarts_hub.cli.training import train
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._memory import shortage

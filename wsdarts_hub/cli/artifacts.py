@@ -299,7 +299,7 @@ def _verified_json(
 
 
 def _weights_difference(artifact: "Artifact") -> float | None:
-    from wsdarts_sdk.artifacts.check import run_check  # noqa: PLC0415
+    from wsdarts_sdk.artifacts.building import run_check  # noqa: PLC0415
 
     return run_check(artifact)
 

@@ -1,30 +1,41 @@
-"""The command ``demo``: a warm start and a training, step by step."""
+"""The command ``demo``: a warm start and a training of scikit-learn's digits, step by step.
+
+It takes its steps by the public names, and a cold search to compare with.
+"""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
+import wsdarts_hub as hub
 from wsdarts_hub.cli.embeddings import show_ranking
+from wsdarts_hub.cli.models import show_training
 from wsdarts_hub.cli.searches import show_decision, show_genotype
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import working
-from wsdarts_hub.cli.training import show_training
-from wsdarts_registry._files import exists
+from wsdarts_registry._files import entries, exists
 from wsdarts_registry._format import count, duration, percent, pluralize
-from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_began
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
+from wsdarts_registry.errors import RunError, TaskError
+from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_began, silent
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.ranking import Ranking
+    from wsdarts_registry.stores.store import Store
     from wsdarts_sdk.data.task import ImageTask
-    from wsdarts_sdk.pipelines.search_results import SearchRun
+    from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.presets import Preset
 
 _Result_co = TypeVar("_Result_co", covariant=True)
 _Shown = TypeVar("_Shown")
+_GREYS = 16
+_RUNS = ("warm-start", "cold", "training")
+_COMPARED = "Both were measured by this demo, on this machine, when they ran first."
 _NEXT = (
     "wsdarts-hub warm-start path/to/images --preset small --out runs/mine",
     "wsdarts-hub train runs/mine path/to/images --preset small --out runs/mine/training",
@@ -36,6 +47,94 @@ class _Step(Protocol[_Result_co]):
     """A step of the demo, all of whose other arguments are bound."""
 
     def __call__(self, *, progress: Progress) -> _Result_co: ...
+
+
+class Demo:
+    """The steps of the demo, in the order of the methods.
+
+    Each step has its run in the demo's directory. A step that was stopped goes on there when
+    it is called again; of one that is finished result and cost are read again.
+
+    Args:
+        out: The demo's directory.
+        registry: Where to look for artifacts; the shipped zoo by default.
+        preset: Settings of all steps; ``tiny`` by default.
+
+    Raises:
+        RunError: The directory holds something else.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        registry: "Store | None" = None,
+        preset: "Preset | None" = None,
+    ) -> None:
+        from wsdarts_registry.stores.opening import ShippedZoo  # noqa: PLC0415
+
+        self.out = Path(out)
+        self.preset = preset or hub.TINY.without_flips()  # a mirrored digit is of no class
+        there = entries(self.out)
+        others = sorted(p.name for p in there if p.name not in _RUNS and not p.name.startswith("."))
+        if others:
+            raise RunError(
+                f"{self.out} holds other files ({others[0]})", hint="choose another --out"
+            )
+        self.registry = registry or ShippedZoo()
+
+    def nearest(self, task: "ImageTask", *, progress: Progress = silent) -> "Ranking | None":
+        """Return the nearest artifacts; None if the registry has none."""
+        if not any(self.registry.catalogue().iter_versions()):
+            return None
+        return hub.nearest(task, registry=self.registry, progress=progress)
+
+    def warm_start(self, task: "ImageTask", *, progress: Progress = silent) -> "WarmStart":
+        """Search from what the rules of mode ``auto`` choose."""
+        return hub.warm_start(
+            task,
+            out=self.out / "warm-start",
+            registry=self.registry,
+            preset=self.preset,
+            resume=True,
+            progress=progress,
+        )
+
+    def search_cold(self, warm: "WarmStart", *, progress: Progress = silent) -> "SearchRun":
+        """Search from cold with the same preset; the warm start's report shows its cost, too."""
+        cold = hub.search(
+            warm.task, out=self.out / "cold", preset=self.preset, resume=True, progress=progress
+        )
+        warm.compare(cold, _COMPARED)
+        return cold
+
+    def train(self, warm: "WarmStart", *, progress: Progress = silent) -> "TrainingRun":
+        """Train what the warm start found briefly, and evaluate it on the held-out third."""
+        return warm.train(
+            preset=self.preset, out=self.out / "training", resume=True, progress=progress
+        )
+
+
+def digits(*, progress: Progress = silent) -> "ImageTask":
+    """Return scikit-learn's 1,797 handwritten digits, 8×8 pixels, as a task.
+
+    Raises:
+        TaskError: scikit-learn is not installed.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    try:
+        with naming_hidden_libraries():
+            from sklearn.datasets import load_digits  # noqa: PLC0415
+    except ImportError as error:
+        raise TaskError(
+            "the demo's images come with scikit-learn, which is not installed",
+            hint=f"install it with {install_extra('demo')}",
+        ) from error
+    found: Any = load_digits()
+    images = np.round(found.images * 255 / _GREYS).astype(np.uint8)
+    names = [str(name) for name in found.target_names]
+    return hub.ImageTask.load((images, found.target, names), name="digits", progress=progress)
 
 
 def demo(
@@ -71,11 +170,10 @@ def demo(
         result = warm_start("path/to/images", preset="tiny")
         print(result.train(preset="tiny").accuracy)
     """
-    from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
     from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
-    before = sum(seconds_spent(out / name) for name in RUNS)
+    before = sum(seconds_spent(out / name) for name in _RUNS)
     spent = TimeSpent(before, began=session_began())
     if not (quiet or as_json):
         begun = "going on" if exists(out) else "working"
@@ -136,8 +234,6 @@ def _show_warm_start(warm: "WarmStart") -> None:
 
 
 def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
-    from wsdarts_sdk.pipelines.demo import COMPARED  # noqa: PLC0415
-
     display.heading("4. what the search cost, beside a cold search of the same preset")
     seconds = warm.seconds["search"], cold.seconds["search"]
     # The step before has computed it; the warm start has found it in the cache.
@@ -155,7 +251,7 @@ def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
         else f"The warm start took {percent(seconds[0] / seconds[1])} of the cold search's time, "
         f"its embedding {percent(embedding / seconds[1])} more."
     )
-    display.sentence(COMPARED)
+    display.sentence(_COMPARED)
 
 
 def _show_training(training: "TrainingRun") -> None:

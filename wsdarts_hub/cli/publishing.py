@@ -1,12 +1,17 @@
-"""Commands that publish: ``push``, ``copy``, ``yank``, ``unyank``, ``keygen`` and ``sign``."""
+"""Commands that publish: artifacts, trained models and signatures.
+
+``push``, ``push-model``, ``yank``, ``unyank``, ``copy``, ``keygen`` and ``sign``.
+"""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import wsdarts_hub as hub
+from wsdarts_hub.cli.models import ModelArgument, load_model
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_registry._format import percent
 
@@ -127,6 +132,77 @@ def push(
     display.facts(facts)
     if done.note:
         display.note(done.note)
+
+
+def push_model(
+    model: ModelArgument,
+    repository: Annotated[
+        str,
+        typer.Argument(
+            metavar="OWNER/NAME", help="Repository on the Hugging Face Hub.", show_default=False
+        ),
+    ],
+    *,
+    license_: Annotated[
+        str | None,
+        options.value_option("ID", "Licence of the model, such as cc-by-4.0.", "--license"),
+    ] = None,
+    tags: Annotated[
+        list[str] | None, options.value_option("TAG", "Further tag. May be repeated.", "--tag")
+    ] = None,
+    description: Annotated[
+        str | None, options.value_option("TEXT", "Short description for its card.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Annotated[
+        str | None,
+        options.value_option(
+            "BRANCH", "Branch to push to, created if it is missing. main by default."
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Publish a trained model on the Hugging Face Hub.
+
+    The repository is created if it is missing. It holds weights, configuration and a card with
+    figures, data and lineage; `from_pretrained` and timm load it by its name. Unchanged content is
+    not pushed again, and a card that was edited on the Hub is kept. For the artifact of a search,
+    use `push`.
+
+    JSON:
+        id: the repository
+        url: its page
+        commit: the commit with the model
+        made: false if it existed already
+
+    Example:
+        wsdarts-hub push-model runs/images/training lab/images --license cc-by-4.0
+
+    Python:
+        from wsdarts_hub import Classifier
+        model = Classifier.load("runs/images/training")
+        print(model.push_to_hub("lab/images", license="cc-by-4.0").url)
+    """
+    display.show_transfers(quiet=quiet)
+    pushed = load_model(model).push_to_hub(
+        repository,
+        license=license_,
+        tags=tags or (),
+        description=description,
+        private=private or None,
+        revision=revision,
+    )
+    if as_json:
+        display.json_data(asdict(pushed))
+        return
+    display.line(pushed.url)
+    if not quiet:
+        said = "commit" if pushed.made else "there already"
+        display.facts([(said, pushed.commit)])
+        display.line(f'in Python: Classifier.from_pretrained("{pushed.id}")')
 
 
 def yank(

@@ -1,4 +1,4 @@
-"""Commands ``search`` and ``warm-start``, and their output."""
+"""Commands ``search`` and ``warm-start``, and their output; ``report``, which reads it back."""
 
 import shlex
 from pathlib import Path
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_registry.architecture.search_verdicts import SkipCounts
     from wsdarts_sdk.data.options import DataOptions
-    from wsdarts_sdk.pipelines.search_results import SearchRun
+    from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.reports.report import Report
     from wsdarts_sdk.runs.checkpoints import Row
     from wsdarts_sdk.runs.result_records import GenotypeChoice
 
@@ -403,3 +404,123 @@ def warm_start(
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory of a search, a warm start or a training; several are compared.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        options.value_option(
+            "FILE",
+            "File of the page. RUN/report.html, or comparison.html here for several runs, "
+            "by default; only an earlier report is overwritten.",
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write the report of a run again, or compare several runs.
+
+    The page is a single HTML file that loads nothing else, with a description of each run, final
+    figures, cost by phase, curves, cells side by side with the edges that agree, and the spread
+    over runs that differ in the seed alone. The report of an unfinished run shows its state so
+    far. With --json a page is written only if --out is given.
+
+    The runs are labelled by letters, the first with A.
+
+    JSON:
+        runs: each with letter, name, kind, figures, cells, and the baseline of its training
+        costs: costs of warm starts and cold searches
+        seeds: mean and spread of runs that differ in the seed alone
+        edges: operations of each edge of both cells, and whether they agree
+
+    Example:
+        wsdarts-hub report runs/cold runs/warm --out comparison.html
+
+    Python:
+        from wsdarts_hub import report
+        found = report("runs/cold", "runs/warm")
+        print(found.to_json(), found.save("comparison.html"))
+    """
+    found = hub.report(*runs)
+    if as_json:
+        if out is not None:
+            found.save(out)
+        display.json_data(found.to_json())
+        return
+    page = found.save(out)
+    display.line(str(page))
+    if not quiet:
+        _show_report(found)
+
+
+def _show_report(found: "Report") -> None:
+    from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        baseline_names,
+        cost_comparisons,
+        figure_table,
+    )
+
+    display.heading("run" if len(found.runs) == 1 else pluralize(len(found.runs), "run"))
+    display.table(
+        ("", "run", "what", "task", "mode", "preset", "seed", "state"),
+        [
+            (
+                run.letter,
+                run.name,
+                run.what,
+                ", ".join(task.name for task in run.report.tasks),
+                run.mode,
+                run.report.asked.preset if run.report.asked else "",
+                "" if run.seed is None else str(run.seed),
+                run.state,
+            )
+            for run in found.runs
+        ],
+        right=("seed",),
+        whole=("run", "what"),
+        optional=("preset", "seed", "mode"),
+    )
+    for sentence in found.warnings():
+        display.sentence(f"warning: {sentence}")
+    display.heading("figures")
+    letters = [run.letter for run in found.runs]
+    display.table(("figure", *letters), figure_table(found.runs), right=letters)
+    for sentence in baseline_names(found.runs):
+        display.sentence(sentence)
+    costs = cost_comparisons(found.runs)
+    if costs:
+        display.heading("cost")
+        for each in costs:
+            display.sentence(each.sentence)
+    _show_spreads(found)
+
+
+def _show_spreads(found: "Report") -> None:
+    from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        FIGURES,
+        seed_groups,
+    )
+
+    for group in seed_groups(found.runs):
+        display.heading(f"{', '.join(group.runs)} differ in the seed alone")
+        display.table(
+            ("figure", "mean", "standard deviation"),
+            [
+                (
+                    FIGURES[each.figure].title,
+                    FIGURES[each.figure].mean(each.mean),
+                    FIGURES[each.figure].deviation(each.deviation),
+                )
+                for each in group.spreads
+            ],
+            right=("mean", "standard deviation"),
+        )

@@ -27,9 +27,8 @@ from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.drawing.cells import cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.gallery._collection import Collection, Progress, read_collection
 from wsdarts_registry.gallery._items import GalleryItem
-from wsdarts_registry.gallery._pages import Pages
+from wsdarts_registry.gallery._pages import Collection, Pages, Progress, read_collection
 from wsdarts_registry.gallery._scripts import (
     assets,
     comparison_data,

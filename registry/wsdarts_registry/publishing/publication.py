@@ -34,8 +34,7 @@ from wsdarts_registry.errors import (
     SignatureError,
     VersionConflictError,
 )
-from wsdarts_registry.publishing._card import CardFacts, render_card
-from wsdarts_registry.publishing._neighbours import neighbourhood
+from wsdarts_registry.publishing._card import CardFacts, neighbourhood, render_card
 from wsdarts_registry.publishing.training_record import RUN_ARTIFACT, with_training
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.opening import open_for, open_registry, shipped_version

@@ -1,6 +1,6 @@
-"""Artifacts of runs, and networks of artifacts: building, checking, loading, pulling.
+"""Artifacts of runs, and networks of artifacts: building and checking, loading, pulling.
 
 May import ``data``, ``models``, ``runs``, ``search`` and ``supernet``. Public: ``build_artifact``
-(``building``), ``pull`` (``pulling``), ``run_check`` (``check``), ``load_network`` and
-``find_supernet`` (``loading``).
+and ``run_check`` (``building``), ``pull`` (``pulling``), ``load_network`` and ``find_supernet``
+(``loading``).
 """

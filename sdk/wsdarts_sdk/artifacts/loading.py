@@ -14,7 +14,7 @@ from wsdarts_registry.publishing.training_record import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.check import artifact_weights, run_check
+from wsdarts_sdk.artifacts.building import artifact_weights, run_check
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.facts import LineageFacts
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit

@@ -46,6 +46,6 @@ def pull(
 
 def _check_weights(artifact: Artifact) -> None:
     # Imported here: pulling needs no torch.
-    from wsdarts_sdk.artifacts.check import run_check  # noqa: PLC0415
+    from wsdarts_sdk.artifacts.building import run_check  # noqa: PLC0415
 
     run_check(artifact)

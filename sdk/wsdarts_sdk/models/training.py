@@ -13,7 +13,7 @@ from wsdarts_sdk.data.loader import (
     seed_of,
 )
 from wsdarts_sdk.data.task import ImageTask
-from wsdarts_sdk.distributed import ALONE, Ranks
+from wsdarts_sdk.distributed import ALONE, Ranks, unsynchronise
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine.training_engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
@@ -30,7 +30,6 @@ from wsdarts_sdk.runs.checkpoints import (
     RankJournal,
 )
 from wsdarts_sdk.schedule import drop_path_rate
-from wsdarts_sdk.supernet.synchronised_norms import unsynchronise
 
 
 @dataclass(frozen=True, kw_only=True)

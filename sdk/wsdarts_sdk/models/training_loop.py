@@ -32,7 +32,12 @@ from wsdarts_sdk.data.loader import (
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import dtype_of, free_memory
-from wsdarts_sdk.distributed import ALONE, Ranks
+from wsdarts_sdk.distributed import (
+    ALONE,
+    Ranks,
+    check_synchronised,
+    synchronise,
+)
 from wsdarts_sdk.models.network import PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training_choices import (
@@ -54,10 +59,6 @@ from wsdarts_sdk.runs.checkpoints import (
     restore_optimiser,
 )
 from wsdarts_sdk.schedule import cosine_learning_rate
-from wsdarts_sdk.supernet.synchronised_norms import (
-    check_synchronised,
-    synchronise,
-)
 
 Net = TypeVar("Net", bound=nn.Module)
 

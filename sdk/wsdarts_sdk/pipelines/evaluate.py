@@ -19,7 +19,7 @@ from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import PartName, compute_outputs, evaluate_outputs
 from wsdarts_sdk.pipelines.run_context import Data, check_apart, checks_keywords, load_task
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.reports.evaluation_page import render_evaluation
+from wsdarts_sdk.reports.page import render_evaluation
 from wsdarts_sdk.reports.report import check_vacant, write_page
 from wsdarts_sdk.runs.directory import CONFIG_FILE, EVALUATION_PAGE, read_config
 from wsdarts_sdk.runs.result_records import Evaluation

@@ -35,8 +35,7 @@ from wsdarts_registry.stores.nearest_artifacts import (
     rank_registry,
 )
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.building import Origin
-from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
+from wsdarts_sdk.artifacts.building import Origin, artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_point_rules import (
     META,

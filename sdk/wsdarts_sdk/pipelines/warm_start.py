@@ -39,7 +39,7 @@ from wsdarts_sdk.pipelines.run_context import (
     probe_for,
     train_parts,
 )
-from wsdarts_sdk.pipelines.search_results import (
+from wsdarts_sdk.pipelines.search import (
     FinishedSearch,
     SearchRun,
     write_results,

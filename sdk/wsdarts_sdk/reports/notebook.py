@@ -23,8 +23,8 @@ from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.reports._charts import trade_off_chart
-from wsdarts_sdk.reports._page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.facts import phase_amount, phase_title
+from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.reports.rows import candidate_rows, search_epochs, training_epochs
 from wsdarts_sdk.runs.result_records import Baseline, GenotypeChoice

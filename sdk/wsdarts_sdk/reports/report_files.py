@@ -36,7 +36,6 @@ from wsdarts_registry.errors import RunError, SpaceError, WsdartsError
 from wsdarts_registry.publishing.training_record import trainings_elsewhere
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import Preset
-from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.facts import (
     AlphaHistory,
     Asked,
@@ -51,6 +50,7 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingFacts,
 )
+from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
     alpha_history,

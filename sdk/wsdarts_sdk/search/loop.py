@@ -24,7 +24,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import free_memory, name_of, peak_memory, wait_for
-from wsdarts_sdk.distributed import ALONE, Ranks
+from wsdarts_sdk.distributed import ALONE, Ranks, check_synchronised
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
@@ -49,7 +49,6 @@ from wsdarts_sdk.search.state import (
 )
 from wsdarts_sdk.search.step import needed_memory, parts_that_fit, places_of, run_eagerly, take_step
 from wsdarts_sdk.supernet.kernel_choice import compile_ahead
-from wsdarts_sdk.supernet.synchronised_norms import check_synchronised
 
 
 def epoch_row(

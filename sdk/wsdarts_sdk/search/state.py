@@ -20,7 +20,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
 from wsdarts_sdk.devices import dtype_of, name_of
-from wsdarts_sdk.distributed import ALONE, Ranks
+from wsdarts_sdk.distributed import ALONE, Ranks, synchronise
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     check_ranks,
@@ -28,8 +28,8 @@ from wsdarts_sdk.runs.checkpoints import (
     restore_optimiser,
 )
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser
+from wsdarts_sdk.supernet.kernels.portable import SynchronisedKernels
 from wsdarts_sdk.supernet.network import Supernet
-from wsdarts_sdk.supernet.synchronised_norms import synchronise
 
 
 def compute_dtype(settings: SearchSettings) -> torch.dtype:
@@ -163,6 +163,7 @@ class SearchState:
         net.compute_dtype = None if dtype == torch.float32 else dtype
         if ranks.several and settings.synchronised_norms:
             synchronise(net, ranks)
+            net.use(SynchronisedKernels(ranks))
         return cls(
             stage=stage,
             epoch=0,

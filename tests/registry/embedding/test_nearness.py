@@ -18,7 +18,7 @@ from wsdarts_registry.embedding.embedding_space import (
     is_near,
 )
 from wsdarts_registry.embedding.ranking import Neighbour, judge
-from wsdarts_registry.publishing._neighbours import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.publishing._card import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_registry.stores.store import Store

@@ -9,10 +9,9 @@ import pytest
 
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.gallery import _scripts as scripts
-from wsdarts_registry.gallery._collection import Collection, read_collection
 from wsdarts_registry.gallery._distances import MOST_MAPPED, RankedSpace, spread_out
 from wsdarts_registry.gallery._items import GalleryItem
-from wsdarts_registry.gallery._pages import CARDS_A_PAGE, Pages
+from wsdarts_registry.gallery._pages import CARDS_A_PAGE, Collection, Pages, read_collection
 from wsdarts_registry.gallery._scripts import (
     ROWS_A_SHARD,
     data_script,

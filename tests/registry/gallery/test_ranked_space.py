@@ -9,8 +9,8 @@ import pytest
 from tests.registry.factories import Push, make_artifact, make_embedding, make_space
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.gallery._collection import read_collection
 from wsdarts_registry.gallery._distances import heat_map
+from wsdarts_registry.gallery._pages import read_collection
 from wsdarts_registry.gallery._task_map import task_map
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import NearRecord, RegistryConfig

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.factories import Push
-from wsdarts_registry.gallery._collection import read_collection
+from wsdarts_registry.gallery._pages import read_collection
 from wsdarts_registry.gallery._scripts import (
     data_script,
     distances_data,

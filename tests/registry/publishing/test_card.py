@@ -38,8 +38,12 @@ from wsdarts_registry.artifact.manifest import (
     Provenance,
     TaskRecord,
 )
-from wsdarts_registry.publishing._card import CardFacts, render_card
-from wsdarts_registry.publishing._neighbours import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.publishing._card import (
+    CardFacts,
+    NeighbourFacts,
+    NeighbourhoodFacts,
+    render_card,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 GENOTYPE = Genotype.from_darts(

@@ -16,7 +16,7 @@ from wsdarts_registry.artifact.manifest import NetworkRecord
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.artifacts.check import make_check, run_check, tolerance
+from wsdarts_sdk.artifacts.building import make_check, run_check, tolerance
 from wsdarts_sdk.pipelines.starting_points import starting_point
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import SearchSettings

@@ -13,13 +13,6 @@ from tests.sdk.reports.compared import LAZY, OTHER, make_cold, make_runs, make_t
 from tests.sdk.reports.samples import Page, make_asked, make_genotype, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.reports._comparison_page import (
-    curve_tables,
-    overlaid_charts,
-    render_comparison,
-    run_warnings,
-    tone_of_run,
-)
 from wsdarts_sdk.reports.comparison import (
     ComparedRun,
     agreement,
@@ -30,7 +23,14 @@ from wsdarts_sdk.reports.comparison import (
     with_cells,
 )
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.reports.report import Report
+from wsdarts_sdk.reports.report import (
+    Report,
+    curve_tables,
+    overlaid_charts,
+    render_comparison,
+    run_warnings,
+    tone_of_run,
+)
 from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"

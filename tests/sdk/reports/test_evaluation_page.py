@@ -11,9 +11,8 @@ from tests.sdk.models.evaluated import make_baseline, make_evaluation
 from tests.sdk.reports.samples import Page, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE
 from wsdarts_registry._text import sanitize
-from wsdarts_sdk.reports._page import render_report
-from wsdarts_sdk.reports.evaluation_page import images_text, render_evaluation
 from wsdarts_sdk.reports.facts import TrainingFacts
+from wsdarts_sdk.reports.page import images_text, render_evaluation, render_report
 from wsdarts_sdk.reports.report_files import ReportFile
 
 TRAINED = replace(

@@ -12,8 +12,8 @@ import pytest
 from tests.sdk.reports.samples import SPACE, make_asked, make_genotype, make_report
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
+from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.reports.report_files import (
     add_training,
     keep_report,

@@ -13,8 +13,8 @@ from tests.sdk.reports.samples import SPACE, Page, make_epoch, make_genotype, ma
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports._page import collapses, render_report
 from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, DecisionFacts, RunReport
+from wsdarts_sdk.reports.page import collapses, render_report
 from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"

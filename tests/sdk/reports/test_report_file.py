@@ -12,8 +12,8 @@ from tests.sdk.reports.samples import SPACE, make_asked, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
+from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.reports.report_files import keep_report, read_report, save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 

@@ -10,8 +10,8 @@ from tests.sdk.reports.samples import Page, make_report
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, RunReport, Table
+from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 HOSTILE = (

@@ -9,7 +9,7 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
+from wsdarts_sdk.artifacts.building import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.supernet.kernels.base import Kernels
 
 

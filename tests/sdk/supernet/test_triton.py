@@ -21,7 +21,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, pick_fastest
-from wsdarts_sdk.supernet.kernels import _triton_blocks as triton_blocks
+from wsdarts_sdk.supernet.kernels import triton_kernels
 from wsdarts_sdk.supernet.kernels.base import (
     Convolution,
     Kernels,
@@ -47,8 +47,8 @@ BOTH: tuple[Kernels, Kernels] = (TritonKernels(), PortableKernels())
 
 @pytest.fixture(autouse=True)
 def _several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_blocks, "_CHUNKS", 2)
-    monkeypatch.setattr(triton_blocks, "_ELEMENTS", 128)
+    monkeypatch.setattr(triton_kernels, "_CHUNKS", 2)
+    monkeypatch.setattr(triton_kernels, "_ELEMENTS", 128)
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_images_that_lie_otherwise_are_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_they_pass_the_trial(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_blocks, "_ELEMENTS", 1024)
+    monkeypatch.setattr(triton_kernels, "_ELEMENTS", 1024)
     times = iter([2.0, 1.0])
     candidates = {"portable": PortableKernels, "triton": TritonKernels}
     run = CellBenchmark(DEVICE, dtype, images=2, side=5)
@@ -320,7 +320,7 @@ def test_they_pass_the_trial(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_a_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_blocks, "_ELEMENTS", 1024)
+    monkeypatch.setattr(triton_kernels, "_ELEMENTS", 1024)
     skip = SkipDropout(rate=0.4, seed=11)
     plain, net = twins(OperationMasks.full(SearchSpace(nodes=1)), cells=2, channels=2, classes=[3])
     batch = random_batch((8, 8), images=2, classes=3)

@@ -2,6 +2,6 @@
 
 May import ``stores`` and what that imports; loaded only when such a registry is opened. Public:
 ``HubStore`` (``store``) and the names of such registries (``location``). The client is bounded in
-what it sends and takes (``_transport`` reads, ``_guarded_api`` writes, ``_responses`` checks and
-caches); ``_retries`` has the rule by which a request is tried again.
+what it sends and takes (``_transport`` reads and writes, ``_responses`` checks and caches);
+``_retries`` has the rule by which a request is tried again.
 """

@@ -3,7 +3,7 @@
 A version is one commit on main with the artifact's files and ``registry.json``, the record of all
 versions; then it is tagged. It is published once it is recorded and tagged, and is verified by the
 recorded digest wherever a tag points. All versions are in one file, so that of two pushes of the
-same version one fails because main has moved.
+same version one fails because main has moved. ``upload_operations`` are what is sent of a version.
 """
 
 import hashlib
@@ -11,15 +11,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml  # type: ignore[import-untyped, unused-ignore]
 from huggingface_hub import CommitOperationAdd
 from pydantic import AfterValidator, Field
 
 from wsdarts_registry._json import MAX_RECORD_BYTES, Digest, Document, Record
 from wsdarts_registry.artifact.checked_files import checksum_line, file_record
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
+from wsdarts_registry.artifact.reader import HEAVY
 from wsdarts_registry.artifact.reference import is_alias
+from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import (
     ArtifactError,
     RecordError,
@@ -27,7 +31,7 @@ from wsdarts_registry.errors import (
     RegistryError,
     VersionConflictError,
 )
-from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._client import TAG, HuggingFaceClient
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
 from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, Status, VersionInfo, Yank
@@ -39,6 +43,9 @@ _MAX_SMALL_BYTES = 8 * 2**20
 _TAG = re.compile(r"v([1-9][0-9]{0,8})")
 # Files that the Hub adds to every new repository.
 _CREATED_BY_HUB = (".gitattributes",)
+_CARD_HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+# Larger files are LFS files, sent from the disk and named by their sha256.
+_SMALL = 2**20
 
 
 def _check_alias(text: str) -> str:
@@ -393,3 +400,80 @@ class ArtifactRepository:
 
 def _title(name: str, version: int) -> str:
     return f"Publish {name}@{version}"
+
+
+def check_publishable(edition: Edition) -> None:
+    """Refuse an artifact that could not be found on the Hub, or would overwrite its record.
+
+    Raises:
+        ArtifactError: Its card lacks our tag, or a path is reserved.
+    """
+    reserved = [
+        path for path in edition.manifest.files if path.split("/")[0] in (RECORD, SIGNATURES)
+    ]
+    if reserved:
+        raise ArtifactError(
+            f"the artifact has a file {reserved[0]}, which on the Hub is the registry's own",
+            hint="rename it",
+        )
+    if TAG not in _tags(edition.card):
+        raise ArtifactError(
+            f"the card of the artifact does not say `library_name: {TAG}`, by which it is found "
+            "on the Hub",
+            hint="publish it with `wsdarts-hub push`, which writes the card",
+        )
+
+
+def upload_operations(edition: Edition) -> list[CommitOperationAdd]:
+    """Return the additions of an artifact's files, verified as they are read.
+
+    Raises:
+        ArtifactError: One is damaged, or cannot be read.
+    """
+    found = [
+        CommitOperationAdd(MANIFEST, edition.content),
+        CommitOperationAdd(CHECKSUM, edition.checksum),
+    ]
+    for path, record in edition.manifest.files.items():
+        if record.size <= _SMALL or path in edition.replaced:
+            found.append(_addition(path, edition.read(path)))
+            continue
+        found.append(_addition(path, edition.source.directory / path, record))
+        if path in HEAVY:
+            edition.check_taken(path)
+    return found
+
+
+def _addition(
+    path: str, source: bytes | Path, record: FileRecord | None = None
+) -> CommitOperationAdd:
+    """Return the addition of a file; a file on the disk is hashed by huggingface_hub.
+
+    The Hub stores it by that hash, and refuses other bytes.
+    """
+    content = source if isinstance(source, bytes) else str(source.absolute())
+    try:
+        addition = CommitOperationAdd(path, content)
+        sha256 = addition.upload_info.sha256.hex()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be sent to the Hub: {error}") from error
+    if record is not None and sha256 != record.sha256:
+        raise ArtifactError(
+            f"{source!s} has another sha256 than its manifest says",
+            hint="the artifact is damaged or was changed: nothing was published",
+        )
+    return addition
+
+
+def _tags(card: str) -> set[str]:
+    """Return the tags under which the Hub lists a repository with that card."""
+    head = _CARD_HEAD.match(card)
+    try:
+        data = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError:
+        return set()
+    if not isinstance(data, dict):
+        return set()
+    tags = data.get("tags")
+    listed = tags if isinstance(tags, list) else [tags]
+    return {str(tag) for tag in (data.get("library_name"), *listed) if isinstance(tag, str)}

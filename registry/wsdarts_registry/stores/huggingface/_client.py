@@ -28,7 +28,6 @@ from wsdarts_registry.stores.huggingface._errors import (
     has_no_token,
     registry_error,
 )
-from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
 from wsdarts_registry.stores.huggingface._responses import (
     COMMIT_HASH,
     FILES,
@@ -49,7 +48,7 @@ from wsdarts_registry.stores.huggingface._responses import (
     parse_response,
 )
 from wsdarts_registry.stores.huggingface._retries import RetryableError, with_retries
-from wsdarts_registry.stores.huggingface._transport import Connection, untrusted
+from wsdarts_registry.stores.huggingface._transport import Connection, guarded_api, untrusted
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 
 TAG = "wsdarts-hub"

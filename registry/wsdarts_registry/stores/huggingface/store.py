@@ -3,28 +3,44 @@
 Each artifact is a model repository, found by its tag. One artifact is read from its repository;
 lists and rankings come from the namespace's index, updated in memory. Where HF_HUB_OFFLINE is set,
 both come from the cache.
+
+Pulled artifacts lie in ``artifacts/HEX`` of the cache, those without weights in ``outlines/HEX``.
+Files are cached one by one, so that an interrupted pull continues, and are linked from there; a
+directory appears by one rename after everything in it was verified.
 """
 
+import os
+import shutil
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub.constants import is_offline_mode
 
+from wsdarts_registry._files import cache_directory, discarded_on_error, inside
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry.artifact.reader import Artifact, parse_embedding
+from wsdarts_registry._memory import thread_pool
+from wsdarts_registry.artifact.checked_files import checksum_line
+from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.artifact.reader import HEAVY, Artifact, parse_embedding, read_artifact
 from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.errors import RegistryError, RegistryWarning
+from wsdarts_registry.errors import ArtifactError, CacheError, RegistryError, RegistryWarning
 from wsdarts_registry.stores._seen_states import names_to_read
 from wsdarts_registry.stores.huggingface._artifact_repository import (
+    ArtifactRepository,
     RepositoryRecord,
     State,
+    check_publishable,
     signature_path,
+    upload_operations,
 )
 from wsdarts_registry.stores.huggingface._catalogue import (
     LOGIN_HINT,
@@ -38,13 +54,6 @@ from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index_format import Content, ranking_records
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface._retries import with_retries
-from wsdarts_registry.stores.huggingface._transfer import (
-    Extent,
-    check_publishable,
-    fetch_artifact,
-    read_pulled,
-    upload_operations,
-)
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
 from wsdarts_registry.stores.records import (
     Alias,
@@ -58,6 +67,20 @@ from wsdarts_registry.stores.store import Store, published_version
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
+
+_AT_ONCE = 8  # files that are fetched
+
+
+class Extent(Enum):
+    """Part of an artifact that is fetched; its value is the folder in the cache."""
+
+    WHOLE = "artifacts"
+    WITHOUT_WEIGHTS = "outlines"
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """Files that are not fetched."""
+        return HEAVY if self is Extent.WITHOUT_WEIGHTS else frozenset()
 
 
 class HubStore(Store):
@@ -341,3 +364,94 @@ def _content(edition: Edition) -> Content:
         parsed=manifest,
         embeddings={r.file: edition.read(r.file) for r in ranking_records(manifest)},
     )
+
+
+def pulled_path(digest: str, extent: Extent = Extent.WHOLE) -> Path:
+    """Return the path of a pulled artifact with that digest."""
+    return cache_directory() / extent.value / digest.removeprefix("sha256:")
+
+
+def read_pulled(digest: str, extent: Extent = Extent.WHOLE) -> Artifact | None:
+    """Return a pulled artifact, verified; None if it is missing or damaged."""
+    with suppress(ArtifactError):
+        return read_artifact(pulled_path(digest, extent), digest, without=extent.excluded)
+    return None
+
+
+def fetch_artifact(
+    client: HuggingFaceClient,
+    repository: ArtifactRepository,
+    commit: str,
+    entry: Entry,
+    extent: Extent = Extent.WHOLE,
+) -> Artifact:
+    """Fetch an artifact into the cache and verify it; two processes may do so at once.
+
+    Args:
+        client: Client of the Hub.
+        repository: Its repository.
+        commit: Commit of its tag.
+        entry: Its verified manifest.
+        extent: Part to fetch.
+
+    Raises:
+        ArtifactError: A file is missing, or does not match the manifest.
+        RegistryError: A request to the Hub failed, or the cache cannot be written.
+    """
+    wanted = {
+        path: record for path, record in entry.manifest.files.items() if path not in extent.excluded
+    }
+    manifest = repository.manifest_bytes(commit, entry.digest)
+    found = {path: kept for path, record in wanted.items() if (kept := client.cached(record))}
+    missing = [path for path in wanted if path not in found]
+    if missing:
+        repository.check_files(commit, entry.manifest, entry.digest)
+
+    def fetch(path: str) -> Path:
+        return client.fetch(repository.remote, commit, path, wanted[path])
+
+    with thread_pool(_AT_ONCE) as pool:
+        found |= zip(missing, pool.map(fetch, missing), strict=True)
+    try:
+        return _place(found, manifest, entry, extent)
+    except OSError as error:
+        raise CacheError(
+            f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}",
+            hint="free some space, or name another cache in WSDARTS_HUB_CACHE",
+        ) from error
+
+
+def _place(found: Mapping[str, Path], manifest: bytes, entry: Entry, extent: Extent) -> Artifact:
+    target = pulled_path(entry.digest, extent)
+    temporary = target.parent / f".{target.name[:12]}.{uuid.uuid4().hex}"
+    with discarded_on_error(temporary):
+        (temporary / MANIFEST).write_bytes(manifest)
+        (temporary / CHECKSUM).write_bytes(checksum_line(entry.digest.removeprefix("sha256:")))
+        for path, source in found.items():
+            _link(source, inside(temporary, path))
+        artifact = read_artifact(temporary, entry.digest, without=extent.excluded)
+        _move(temporary, target, entry.digest, extent)
+    return replace(artifact, directory=target)
+
+
+def _move(temporary: Path, target: Path, digest: str, extent: Extent) -> None:
+    """Rename a verified directory to its place, unless another process was faster."""
+    try:
+        temporary.rename(target)
+    except OSError:
+        if read_pulled(digest, extent) is None:
+            # The old one is damaged; moved away first, so that nobody reads a part of it.
+            away = temporary.with_name(f"{temporary.name}.damaged")
+            target.rename(away)
+            temporary.rename(target)
+            shutil.rmtree(away, ignore_errors=True)
+        else:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -10,9 +10,17 @@ Needs triton: import it late.
 import triton
 import triton.language as tl
 
-from wsdarts_sdk.supernet.kernels._triton_blocks import block
-
 _ANY = ["pixels", "span", "branches", "height", "width", "rows", "columns", "stride", "dilation"]
+
+
+@triton.jit
+def block(channels, BLOCK_C: tl.constexpr):
+    """Return the number of this program's block of pixels, and its channels.
+
+    The channels of a pixel are neighbours in time as well: they share what memory delivers.
+    """
+    program, parts = tl.program_id(0), tl.cdiv(channels, BLOCK_C)
+    return program // parts, (program % parts) * BLOCK_C + tl.arange(0, BLOCK_C)
 
 
 @triton.jit

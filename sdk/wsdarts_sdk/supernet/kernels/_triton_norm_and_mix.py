@@ -14,7 +14,7 @@ Needs triton: import it late.
 import triton
 import triton.language as tl
 
-from wsdarts_sdk.supernet.kernels._triton_blocks import block
+from wsdarts_sdk.supernet.kernels._triton_depthwise import block
 from wsdarts_sdk.supernet.kernels.base import FIRST, SECOND, STEP, signed
 
 _STEP = tl.constexpr(signed(STEP))

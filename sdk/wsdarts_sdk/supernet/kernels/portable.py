@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wsdarts_sdk.distributed import Ranks
 from wsdarts_sdk.supernet.kernels.base import (
     EPSILON,
     MOMENTUM,
@@ -242,6 +243,36 @@ class PortableKernels(Kernels):
 
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         source_gradient += term.alpha * _dropped(term, gradient)
+
+
+class SynchronisedKernels(PortableKernels):
+    """The portable kernels, with batch norms over the whole batch, of which each rank has a part.
+
+    Statistics, and the sums of their backward pass, are added up over all ranks in float64. The
+    loss of a rank has to be its part of the batch's loss, so that gradients on all ranks are of one
+    loss.
+
+    Args:
+        ranks: All of them compute the same network at once.
+    """
+
+    name = "synchronised"
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def _moments(self, values: Tensor) -> tuple[Tensor, Tensor, int | Tensor]:
+        variance, mean, pixels = super()._moments(values)
+        mean, square = mean.double(), variance.double() + mean.double().square()
+        sums, count = self._batch_sums(torch.stack([mean, square]) * pixels, int(pixels))
+        mean, square = sums / count
+        return (square - mean.square()).clamp_min(0), mean, count
+
+    def _batch_sums(self, sums: Tensor, pixels: int) -> tuple[Tensor, int | Tensor]:
+        own = torch.full((1,), pixels, dtype=torch.float64, device=sums.device)
+        flat = torch.cat([sums.double().flatten(), own])
+        self._ranks.add_up(flat)
+        return flat[:-1].view(sums.shape).to(sums.dtype), flat[-1]
 
 
 def _seen(convolution: Convolution) -> Tensor:

@@ -96,7 +96,7 @@ def test_a_registry_that_cannot_be_ranked_is_no_reason_not_to_publish(
     def damaged(*_: object) -> None:
         raise RegistryError("the ranking is damaged")
 
-    monkeypatch.setattr("wsdarts_registry.publishing._neighbours.rank_registry", damaged)
+    monkeypatch.setattr("wsdarts_registry.publishing._card.rank_registry", damaged)
     push_run("textures")
     assert "could not be ranked" in _section(store, "textures")
 

@@ -20,8 +20,7 @@ from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.huggingface import _transport
-from wsdarts_registry.stores.huggingface._transfer import pulled_path
-from wsdarts_registry.stores.huggingface.store import HubStore
+from wsdarts_registry.stores.huggingface.store import HubStore, pulled_path
 
 pytestmark = pytest.mark.processes
 

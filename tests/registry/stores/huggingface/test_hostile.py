@@ -20,7 +20,7 @@ from wsdarts_registry._files import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
+from wsdarts_registry.stores.huggingface._transport import guarded_api
 from wsdarts_registry.stores.huggingface.location import Endpoint
 from wsdarts_registry.stores.huggingface.store import HubStore
 
@@ -474,7 +474,7 @@ def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
 def test_a_creation_that_is_to_be_repeated_for_ever(
     evil: HostileHub, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface._guarded_api._MAX_REQUESTS", 20)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport._MAX_REQUESTS", 20)
 
     def spoil(request: Request, response: Response) -> None:
         if "/repos/create" in request.path:

@@ -1,13 +1,18 @@
-"""HTML page of the report of a run: one file without scripts and requests.
+"""HTML pages of one run and of one evaluation: each is one file without scripts and requests.
 
 A Content-Security-Policy in the page forbids both. It suits light and dark screens, narrow ones and
 paper; all text in it that comes from outside is escaped.
+
+An evaluation has its figures, classes, confusions and worst mistakes, on a page of its own and in
+the report of its training. ``_charts`` draws the confusion matrix. Where that has numbers in place
+of classes' names, the table of classes says which is which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -16,6 +21,7 @@ from wsdarts_registry._format import (
     duration,
     metric_difference,
     percent,
+    percent_if_known,
     pluralize,
     size,
 )
@@ -26,9 +32,11 @@ from wsdarts_registry.architecture.search_verdicts import Collapse, find_collaps
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
 from wsdarts_registry.embedding.embedding_space import figures
 from wsdarts_sdk.reports._charts import (
+    MOST_NAMED_CLASSES,
     Band,
     Series,
     alpha_tiles,
+    confusion_svg,
     edge_markup,
     line_chart,
     mean_even,
@@ -39,7 +47,6 @@ from wsdarts_sdk.reports._charts import (
     tone_styles,
     trade_off_chart,
 )
-from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import (
     EpochRow,
     RunReport,
@@ -51,9 +58,13 @@ from wsdarts_sdk.reports.facts import (
     total_seconds,
 )
 from wsdarts_sdk.reports.rows import candidate_rows, skip_counts
+from wsdarts_sdk.runs.result_records import Evaluation, Interval
 
 _LONGEST_GENOTYPE = 100_000
 _UNTRAINED = "wsdarts-hub train RUN DATA trains them, and measures a baseline on the same images."
+# Of an evaluation: classes from which on the table is folded, and pairs of confused classes.
+_LONG_TABLE = 20
+_PAIRS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,3 +333,69 @@ def training_charts(
         ),
     }
     return [(title, chart) for title, chart in drawn.items() if rows and chart is not None]
+
+
+def render_evaluation(evaluation: Evaluation, model: str) -> str:
+    """Write the page of an evaluation as HTML; equal evaluations give equal text.
+
+    Args:
+        evaluation: What was found.
+        model: Name of the model, for the page.
+    """
+    return html_page(
+        "evaluation.html.j2",
+        title=f"Evaluation on {evaluation.dataset}",
+        model=model,
+        where=images_text(evaluation),
+        note=evaluation.note,
+        tiles=[(name, percent(figure.value)) for name, figure in evaluation.figures.items()],
+        evaluation=evaluation_values(evaluation),
+    )
+
+
+def evaluation_values(evaluation: Evaluation | None) -> Mapping[str, Any] | None:
+    """Return the values of an evaluation for the template's macro; None for none."""
+    if evaluation is None:
+        return None
+    names = [scores.name for scores in evaluation.classes]
+    return {
+        "figures": [(name, *interval_texts(f)) for name, f in evaluation.figures.items()],
+        "images": evaluation.images,
+        "matrix": confusion_svg(evaluation),
+        "numbered": len(names) > MOST_NAMED_CLASSES,
+        "long": len(names) > _LONG_TABLE,
+        "classes": [
+            (
+                place,
+                scores.name,
+                *(
+                    percent_if_known(value, "–")
+                    for value in (scores.precision, scores.recall, scores.f1)
+                ),
+                count(scores.images),
+            )
+            for place, scores in enumerate(evaluation.classes, start=1)
+        ],
+        "pairs": [(t, p, count(n)) for t, p, n in evaluation.confused_pairs(_PAIRS)],
+        "mistakes": [
+            (
+                Markup(mistake.picture),  # noqa: S704 - base64, as its record has checked
+                mistake.image,
+                names[mistake.truth],
+                names[mistake.predicted],
+                percent(mistake.probability),
+            )
+            for mistake in evaluation.mistakes
+        ],
+    }
+
+
+def interval_texts(figure: Interval) -> tuple[str, str]:
+    """Return a figure and its interval as a table shows them."""
+    return percent(figure.value), f"{percent(figure.low)} to {percent(figure.high)}"
+
+
+def images_text(evaluation: Evaluation) -> str:
+    """Return the images of an evaluation in words: ``400 images of the validation part``."""
+    where = "the whole dataset" if evaluation.part == "all" else f"the {evaluation.part} part"
+    return f"{pluralize(evaluation.images, 'image')} of {where}"
