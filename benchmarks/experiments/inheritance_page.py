@@ -1,7 +1,7 @@
 """Section of the results page on inherited and random weights at equal steps."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any
 
@@ -14,7 +14,8 @@ _Accuracies = dict[tuple[str, str, int], dict[int, float]]
 def section() -> str:
     """Return the section; empty before anything is measured."""
     found = _accuracies(INHERITANCE.finished())
-    sets = [name for name in ORDER if _gains(found, name, STEPS[0], STEPS[0])]
+    pairs = [(steps, steps) for steps in STEPS], list(pairwise(STEPS))
+    sets = [name for name in ORDER if any(_gains(found, name, *each) for each in chain(*pairs))]
     if not sets:
         return ""
     return f"""## Inherited and random weights at equal steps
@@ -24,11 +25,11 @@ set, trained on the whole train part and evaluated once, on the validation third
 weights → from those of the warm start's supernet, and the gain, in points. Pairs share genotype,
 seed, order of images and all settings. Means over seeds, with their deviation and number.
 
-{_table(found, sets, [(steps, steps) for steps in STEPS])}
+{_table(found, sets, pairs[0])}
 
 Inherited weights at half of the steps against random ones at all of them:
 
-{_table(found, sets, list(pairwise(STEPS)))}
+{_table(found, sets, pairs[1])}
 {_longer(found, sets)}
 `python benchmarks/experiments run inheritance` measures what is left."""
 
@@ -61,12 +62,14 @@ def _table(found: _Accuracies, sets: Sequence[str], steps: Sequence[tuple[int, i
         [name, *(_cell(list(_gains(found, name, *pair).values())) for pair in steps)]
         for name in sets
     ]
-    means = []
+    means, no_worse = [], []
     for pair in steps:
         of_sets = [list(_gains(found, name, *pair).values()) for name in sets]
         known = [fmean(second - first for first, second in pairs) for pairs in of_sets if pairs]
         means.append(f"{100 * fmean(known):+.1f}" if len(known) == len(sets) else NONE)
-    return markdown_table(["set \\ steps", *names], [*rows, ["*mean of the sets*", *means]])
+        no_worse.append(f"{sum(gain >= 0 for gain in known)} of {len(known)}" if known else NONE)
+    last = [["*mean of the sets*", *means], ["*sets where it is no worse*", *no_worse]]
+    return markdown_table(["set \\ steps", *names], [*rows, *last])
 
 
 def _cell(pairs: Sequence[tuple[float, float]]) -> str:
