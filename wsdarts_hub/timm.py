@@ -8,7 +8,7 @@ from wsdarts_hub import load_network
 model = timm.create_model("wsdarts_pdarts_cifar", num_classes=7)
 model = timm.create_model("local-dir:exported", pretrained=True)  # `wsdarts-hub export --timm`
 
-network = load_network("cifar10-1000@2", weights="inherited")
+network = load_network("cifar10-1000@3", weights="inherited")
 model = timm.create_model("wsdarts_network", genotype=network, pretrained=True, num_classes=10)
 ```
 

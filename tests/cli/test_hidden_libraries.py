@@ -60,7 +60,7 @@ def test_a_script_is_told_what_hides_a_library(
 def test_the_command_line_is_told_what_hides_a_library(tmp_path: Path) -> None:
     for name in ("typer.py", "torch.py"):
         (tmp_path / name).write_text("x = 1")
-        shown = started(tmp_path, "-m", "wsdarts_hub", "train", "cifar10-1000@2", "images")
+        shown = started(tmp_path, "-m", "wsdarts_hub", "train", "cifar10-1000@3", "images")
         (tmp_path / name).unlink()
         assert shown.returncode == 1
         assert shown.stderr.startswith("error: ")

@@ -63,7 +63,7 @@ def test_predict_names_what_it_cannot_read(model: Path, images: Path, run: Run) 
 
 
 def test_what_is_no_model(images: Path, run: Run) -> None:
-    for what in (images, "cifar10-1000@2"):
+    for what in (images, "cifar10-1000@3"):
         shown = run("predict", what, images, "-q")
         assert shown.code == 1
         assert str(what) in shown.err

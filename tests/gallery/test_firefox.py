@@ -33,7 +33,7 @@ _HERE = ("file://", "http://127.0.0.1:", "data:", "about:")
 PAGES = (
     ("index.html", 360),
     ("nearest.html", 1280),
-    ("compare.html#flowers102@3,cifar10-1000@2", 360),
+    ("compare.html#flowers102@3,cifar10-1000@3", 360),
     ("distances.html", 1280),
     ("artifacts/meta-flowers-birds-textures/v2.html", 360),
 )

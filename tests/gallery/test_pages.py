@@ -18,7 +18,7 @@ from wsdarts_registry.stores.records import shipped_zoo
 PAGES = (
     "index.html",
     "nearest.html",
-    "compare.html#flowers102@3,cifar10-1000@2,dtd-10@2",
+    "compare.html#flowers102@3,cifar10-1000@3,dtd-10@2",
     "distances.html",
     "artifacts/meta-flowers-birds-textures/v2.html",
 )

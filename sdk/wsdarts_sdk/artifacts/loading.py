@@ -58,7 +58,7 @@ def load_network(
     Args:
         source: A genotype; its JSON; its text as the public DARTS and P-DARTS code prints it, or
             a log with such text, of which the last counts; a file with either; the directory of
-            an artifact or of a search; a reference such as ``"cifar10-1000@2"``; or a trained
+            an artifact or of a search; a reference such as ``"cifar10-1000@3"``; or a trained
             model. What exists as a path is read as one.
         registry: Where a reference is looked up; the shipped zoo by default.
         classes: Number of classes; by default that of the task that the genotype was searched

@@ -345,7 +345,7 @@ def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
     weights, too, all but the classifier:
 
     ```python
-    network = load_network("cifar10-1000@2", weights="inherited")
+    network = load_network("cifar10-1000@3", weights="inherited")
     model = timm.create_model("wsdarts_network", genotype=network, pretrained=True, num_classes=10)
     ```
 

@@ -25,7 +25,7 @@ from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 
-ZOO = "cifar10-1000@2"
+ZOO = "cifar10-1000@3"
 META = "meta-flowers-birds-textures@1"
 
 

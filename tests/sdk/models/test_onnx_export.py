@@ -211,7 +211,7 @@ def scans(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("reference", "kind"), [("dtd-10@2", "photos"), ("cifar10-1000@2", "scans")]
+    ("reference", "kind"), [("dtd-10@2", "photos"), ("cifar10-1000@3", "scans")]
 )
 def test_three_forms_of_a_shipped_genotypes_network_agree_on_real_images(
     reference: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path

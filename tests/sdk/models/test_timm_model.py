@@ -179,14 +179,14 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     assert create("wsdarts_network", genotype=genotype).num_features == 2 * 4 * 4
     with pytest.raises(SettingsError, match="needs the argument genotype"):
         create("wsdarts_network")
-    for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@2"):
+    for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@3"):
         with pytest.raises(SpaceError, match="not a DARTS genotype"):  # neither path nor reference
             create("wsdarts_network", genotype=source)
     with pytest.raises(SpaceError, match="not valid JSON"):
         create("wsdarts_network", genotype="{")
 
 
-@pytest.mark.parametrize("text", ["cifar10-1000", "cifar10-1000@2", "cifar10-1000@stable"])
+@pytest.mark.parametrize("text", ["cifar10-1000", "cifar10-1000@3", "cifar10-1000@stable"])
 def test_a_reference_as_text_is_told_how_it_is_loaded(text: str) -> None:
     with pytest.raises(SpaceError) as refused:
         create("wsdarts_network", genotype=text)
