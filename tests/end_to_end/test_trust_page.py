@@ -23,7 +23,7 @@ def test_every_promise_names_a_test() -> None:
 
 
 def test_the_tolerances_are_those_of_the_code() -> None:
-    code = (_ROOT / "sdk" / "wsdarts_sdk" / "artifacts" / "check.py").read_text(encoding="utf-8")
+    code = (_ROOT / "sdk" / "wsdarts_sdk" / "artifacts" / "building.py").read_text(encoding="utf-8")
     for figure in ("5e-2", "1e-2", "1e-4"):
         assert f"return {figure}" in code
         assert figure in _PAGE.split("Allowed are")[1].split("\n\n")[0]
