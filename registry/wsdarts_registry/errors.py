@@ -4,12 +4,14 @@ Each is one line, made of fields: what is wrong, the value found, what was expec
 The command line prints it after ``error:`` and exits with 1.
 """
 
+import time
 from errno import EINVAL
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from wsdarts_registry._text import sanitize_spaced
 
 _LONGEST = 4000
+_TELLING = 30.0  # seconds in which a process can say why all of several fail
 
 
 class WsdartsError(Exception):
@@ -144,6 +146,23 @@ class ArgumentError(WsdartsError, TypeError):
 
 class LibraryError(WsdartsError):
     """A library cannot be imported, because another file is found by its name."""
+
+
+class ReportedElsewhere(SystemExit):
+    """The end of one of several processes, of which another reports why all fail."""
+
+
+def end_after_another(error: BaseException | None = None) -> NoReturn:
+    """End this process, once the one that reports the failure has had the time to.
+
+    torchrun ends all others as soon as the first of them has ended, which may be before the one
+    that reports the failure has written a word.
+
+    Raises:
+        ReportedElsewhere: Always, unless torchrun ends this process first.
+    """
+    time.sleep(_TELLING)
+    raise ReportedElsewhere(1) from error
 
 
 class WsdartsWarning(UserWarning):

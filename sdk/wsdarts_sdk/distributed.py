@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from wsdarts_registry._format import pluralize
-from wsdarts_registry.errors import RunError, SettingsError, WsdartsError
+from wsdarts_registry.errors import RunError, SettingsError, WsdartsError, end_after_another
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.progress import Progress, silent
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 _TIMEOUT = timedelta(minutes=30)  # of one exchange, in which every rank takes part at once
 _LOOK = 0.05  # seconds between two looks of a rank that waits for another
-_TELLING = 30.0  # seconds in which a rank that failed can say why, before the others end
 _FEWEST = 2  # images of a rank that has any: a batch norm needs two
 
 
@@ -274,16 +273,6 @@ _FAILED = "failed"
 ALONE = Ranks()
 
 
-def end_after_another(error: BaseException | None = None) -> NoReturn:
-    """End this rank, once the one that says why has had the time to.
-
-    torchrun ends all others as soon as the first of them has ended, which may be before the one
-    that reports the failure has written a word.
-    """
-    time.sleep(_TELLING)  # torchrun ends this process meanwhile
-    raise SystemExit(1) from error
-
-
 def rank_of_process() -> tuple[int, int]:
     """Return the rank of this process and the number of ranks, as ``torchrun`` says; 0 of 1 else.
 
@@ -307,7 +296,7 @@ def joined_ranks(device: str | None) -> Iterator[tuple[Ranks, torch.device]]:
     """Join the ranks that ``torchrun`` has started, and choose this one's device.
 
     Within the block, an error on any rank ends all of them, and the first one reports it; the
-    others end with ``SystemExit``.
+    others end with ``ReportedElsewhere``.
 
     Args:
         device: As for ``find_device``, without a number where there are several ranks: each takes

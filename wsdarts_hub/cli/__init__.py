@@ -45,7 +45,13 @@ from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._memory import shortage
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.errors import SettingsError, WsdartsError, WsdartsWarning
+from wsdarts_registry.errors import (
+    ReportedElsewhere,
+    SettingsError,
+    WsdartsError,
+    WsdartsWarning,
+    end_after_another,
+)
 from wsdarts_sdk.progress import counting_from
 
 __all__ = ["app", "main"]
@@ -57,9 +63,6 @@ _UsageError: Any = typer.BadParameter.__base__  # of all wrong usage; typer does
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)\.$")
 _LONGEST_MESSAGE = 4000
 _SHARED = ("search", "warm-start", "train")  # commands that several processes run together
-# Seconds in which the first of several processes can say why all fail: torchrun ends it as soon as
-# another one has ended.
-_TELLING = 30.0
 _CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
 # Two of them set their own level when they are imported later, as these say; whoever wants to
 # hear them sets these otherwise.
@@ -238,9 +241,11 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has seen enough
         _discard_output()
         raise SystemExit(1) from None
+    except ReportedElsewhere:
+        raise
     except SystemExit as left:
-        if _rank() and left.code:
-            time.sleep(_TELLING)
+        if _rank() and left.code:  # of wrong usage, which the first process tells
+            end_after_another(left)
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
         sys.stderr = stderr
@@ -264,14 +269,13 @@ def _text_of(error: BaseException) -> str | None:
     """Return what is said of an error; None for a fault of the program.
 
     Raises:
-        SystemExit: Another process says it: the first of several, or the one that failed first.
+        ReportedElsewhere: The first of several processes says it.
     """
     text = explained(error)
     if text is None or not _rank():
         return text
     if not getattr(error, "__notes__", ()):
-        time.sleep(_TELLING)
-        raise SystemExit(1) from error
+        end_after_another(error)
     return f"rank {_rank()}: {text}"
 
 
