@@ -24,7 +24,7 @@ from cells import Cell, Experiment
 from inheritance import ORDER, PRESET, load, nearest_other, run_start, settings_for
 from measure import Lines
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional as F
 
@@ -351,17 +351,20 @@ def _criteria(found: Mapping[str, Any], sets: Sequence[str], arm: str) -> dict[s
 def _agreement(of_sets: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
     """Compare a criterion with what cells are worth; one array of shape ``(2, cells)`` a set."""
     draws = np.random.default_rng(0)
-    samples = [
-        statistics.fmean(_rank(each[:, draws.integers(each.shape[1], size=each.shape[1])])
-                         for each in of_sets)
+    drawn = [
+        [draws.integers(each.shape[1], size=each.shape[1]) for each in of_sets]
         for _ in range(_SAMPLES)
-    ]  # fmt: skip
-    low, high = np.quantile(samples, [0.025, 0.975])
+    ]
+    samples = [
+        _rank(each[:, np.stack(cells)].swapaxes(0, 1))
+        for each, cells in zip(of_sets, zip(*drawn, strict=True), strict=True)
+    ]
+    low, high = np.quantile(np.mean(samples, axis=0), [0.025, 0.975])
     chosen = [each[1, int(each[0].argmax())] for each in of_sets]
     return {
-        "correlation": round(statistics.fmean(map(_rank, of_sets)), 3),
+        "correlation": round(float(np.mean([_rank(each) for each in of_sets])), 3),
         "interval": [round(float(low), 3), round(float(high), 3)],
-        "by_set": [round(_rank(each), 3) for each in of_sets],
+        "by_set": [round(float(_rank(each)), 3) for each in of_sets],
         "regret": round(
             statistics.fmean(each[1].max() - c for each, c in zip(of_sets, chosen, strict=True)), 4
         ),
@@ -384,11 +387,16 @@ def _gain_among(both: NDArray[np.float64]) -> float:
     return float(first @ worth - worth.mean())
 
 
-def _rank(both: NDArray[np.float64]) -> float:
-    """Return Spearman's correlation of the two rows; 0 where one of them is constant."""
-    if any(len(np.unique(row)) == 1 for row in both):
-        return 0.0
-    return float(spearmanr(*both).statistic)
+def _rank(both: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Spearman's correlation of pairs of rows, of shape ``(…, 2, cells)``.
+
+    It is 0 where one of the two rows is constant.
+    """
+    ranks = rankdata(both, axis=-1)
+    first, second = np.moveaxis(ranks - ranks.mean(axis=-1, keepdims=True), -2, 0)
+    norm = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    product = (first * second).sum(axis=-1)
+    return np.divide(product, norm, out=np.zeros_like(norm), where=norm > 0)
 
 
 def _random_choice(found: Mapping[str, Any], sets: Sequence[str], arm: str) -> dict[str, Any]:

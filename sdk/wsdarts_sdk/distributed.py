@@ -196,7 +196,7 @@ class Ranks:
         """
         if self.store is None:
             return value  # type: ignore[return-value]
-        key = f"first/{self.store.add(f'calls/{self.rank}', 1)}"
+        key = f"first/{self._counted(f'calls/{self.rank}')}"
         if self.is_first:
             self.store.set(key, "")
         else:
@@ -217,7 +217,7 @@ class Ranks:
         """Let the first rank of each machine work before its others, which find its caches."""
         if self.store is None:
             return work()
-        key = f"turn/{self.node}/{self.store.add(f'turns/{self.rank}', 1)}"
+        key = f"turn/{self.node}/{self._counted(f'turns/{self.rank}')}"
         if self.local_rank:
             self._wait(key)
         found = work()
@@ -236,6 +236,14 @@ class Ranks:
             progress(f"{what}, {self.size} devices", done, total)
 
         return told
+
+    def _counted(self, key: str) -> int:
+        """Return how often this was called with a key."""
+        assert self.store is not None  # of several ranks  # noqa: S101
+        try:
+            return self.store.add(key, 1)
+        except RuntimeError as error:
+            self._lost(error)
 
     def _wait(self, key: str) -> None:
         """Wait for a key that another rank sets, or end where a rank has failed."""

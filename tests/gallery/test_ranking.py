@@ -13,12 +13,12 @@ from tests.gallery.conftest import Browser
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.embedding.embedding_space import ROUNDING, figures
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.opening import ShippedZoo, open_registry
 from wsdarts_registry.stores.records import shipped_zoo
 
 SPACES = {
     space.probe: space
-    for entry in open_registry(shipped_zoo()).entries()
+    for entry in ShippedZoo().entries()
     for record in entry.manifest.embeddings
     for space in [record.space.embedding_space]
 }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsdarts_registry import errors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
@@ -42,6 +43,7 @@ def _one_rank(
     rank: int, size: int, port: int, work: Work, arguments: tuple[Any, ...], to: Any
 ) -> None:
     torch.set_num_threads(1)
+    errors._TELLING = 2.0  # of torchrun alone, which ends the others
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
