@@ -259,6 +259,43 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, as far as that is known before anything is written.
+
+    For those who compute for long before they write.
+
+    Raises:
+        OSError: There is something else than a file, or as in ``check_place``.
+    """
+    if is_directory(path):
+        raise OSError(errno.EISDIR, "it is a directory", str(path))
+    if exists(path) and not is_file(path):
+        raise OSError(errno.EINVAL, "there is something else than a file", str(path))
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path at which nothing can be made, as far as that is known before.
+
+    Raises:
+        OSError: No file can have such a name, or what is above is no directory or may not be
+            written.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # told below
+    except ValueError as error:  # a null byte, or what the system's encoding has not
+        raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
+    above = next(parent for parent in path.absolute().parents if exists(parent))
+    if not is_directory(above):
+        raise OSError(errno.ENOTDIR, f"{above} is no directory", str(path))
+    # Asked for the effective user, as writing is, where the system can.
+    effective = os.access in os.supports_effective_ids
+    if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
+        raise OSError(errno.EACCES, f"{above} may not be written", str(path))
+
+
 def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> Path:
     """Write a file so that readers see the old content or the new, never a part.
 

@@ -87,14 +87,13 @@ ODD = {
 MISSING = {"not there": "nothing/below", "a home of nobody": "~nobody-of-that-name/below"}
 # A file or a link that is there is replaced by these, on purpose.
 REPLACED = {("embed", "out"), ("export", "onnx")}
-# What comes too late to be tried in every way: the export itself takes seconds.
 FEW = {
+    # They come too late to be tried in every way: the export itself takes seconds.
     ("export", "images"): ("below a closed directory", "too long", "a pipe"),
     # In a directory with other files it is a file of its own.
     ("evaluate", "out"): tuple(what for what in ODD if what != "a directory with other files"),
-    ("export", "onnx"): ("in a read-only directory", "too long", "below a file", "a full device"),
 }
-SLOW = {("export", "images"), ("export", "onnx"), ("demo", "out")}
+SLOW = {("export", "images")}
 # Parameters whose path is made where it is missing.
 WRITTEN = {"out", "onnx", "timm", "to"}
 MADE = {("push", "registry"), ("keygen", "file")}
@@ -225,6 +224,32 @@ def test_a_path_that_is_no_good_is_told_in_one_line(
             except Exception as error:
                 raise AssertionError(f"{what}: {line}") from error
         assert told_in_one_line(command, outcome), f"{what}: {line}: {outcome}"
+
+
+@pytest.mark.parametrize(
+    ("line", "late"),
+    [
+        ("demo --out", "sklearn.datasets.load_digits"),
+        ("embed images --out", "wsdarts_sdk.pipelines.embed.embed"),
+        ("evaluate model images --out", "wsdarts_sdk.models.classifier.Classifier.load"),
+        ("export model --onnx", "torch.onnx.export"),
+        ("search images --out", "wsdarts_sdk.data.task.ImageTask.load"),
+        ("train flowers@1 images --registry zoo --out", "wsdarts_sdk.data.task.ImageTask.load"),
+        ("warm-start images --registry zoo --out", "wsdarts_sdk.data.task.ImageTask.load"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_any_work(
+    line: str, late: str, workplace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError(late)
+
+    monkeypatch.setattr(late, work)
+    command, *_ = words = line.split()
+    for odd in ("file/below", "x" * 300, "read-only/below", "closed/below", "pipe"):
+        with without_overrides():
+            outcome = run(*words, odd, "--quiet")
+        assert told_in_one_line(command, outcome), f"{odd}: {outcome}"
 
 
 def told_in_one_line(command: str, outcome: Outcome) -> bool:

@@ -61,7 +61,7 @@ class Demo:
         preset: Settings of all steps; ``tiny`` by default.
 
     Raises:
-        RunError: The directory holds something else.
+        RunError: The directory holds something else, or cannot be written.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Demo:
         preset: "Preset | None" = None,
     ) -> None:
         from wsdarts_registry.stores.opening import ShippedZoo  # noqa: PLC0415
+        from wsdarts_sdk.runs.directory import check_run  # noqa: PLC0415
 
         self.out = Path(out)
         self.preset = preset or hub.TINY.without_flips()  # a mirrored digit is of no class
@@ -81,6 +82,8 @@ class Demo:
             raise RunError(
                 f"{self.out} holds other files ({others[0]})", hint="choose another --out"
             )
+        for name in _RUNS:
+            check_run(self.out / name, {}, resume=True)
         self.registry = registry or ShippedZoo()
 
     def nearest(self, task: "ImageTask", *, progress: Progress = silent) -> "Ranking | None":

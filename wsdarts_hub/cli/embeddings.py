@@ -1,6 +1,5 @@
 """Commands about task embeddings: ``embed`` and ``nearest``."""
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import show_estimate, unread, working
-from wsdarts_registry._files import exists, is_directory
+from wsdarts_registry._files import check_writable
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.errors import EmbeddingError
 
@@ -89,7 +88,10 @@ def embed(
         from wsdarts_sdk.pipelines.run_context import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
-        _check_writable(out)
+        try:
+            check_writable(out)
+        except OSError as error:
+            raise _unwritable(out, error.strerror) from error
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         unread_data = unread(data, reading=reading, quiet=quiet, on_load=read.append)
@@ -380,21 +382,6 @@ def _refuse_data_options(**given: object) -> None:
             f"{', '.join(names)} cannot be used with an embedding, which is made already; leave "
             "it out, or name the dataset instead"
         )
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, as far as that can be seen without writing.
-
-    Raises:
-        EmbeddingError: It is a directory, or what is above it is none or may not be written.
-    """
-    if is_directory(path):
-        raise _unwritable(path, "it is a directory")
-    above = next(parent for parent in path.absolute().parents if exists(parent))
-    if not is_directory(above):
-        raise _unwritable(path, f"{above} is no directory")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise _unwritable(path, f"{above} may not be written")
 
 
 def _unwritable(path: Path, reason: str | None) -> EmbeddingError:

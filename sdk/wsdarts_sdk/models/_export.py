@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsdarts_registry._files import expanded, write_atomically
+from wsdarts_registry._files import check_writable, expanded, write_atomically
 from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ExportError
@@ -66,6 +66,9 @@ def save_onnx(
             decode, the two differ, or the file cannot be written. There is no file then.
     """
     _check_packages()
+    target = expanded(path)
+    with _writing(target):
+        check_writable(target)
     copied = copy.deepcopy(model).cpu().float().eval()  # the file computes in float32
     content = _exported(copied)
     difference, count = _compare(copied, content, images)
@@ -77,15 +80,20 @@ def save_onnx(
             ),
             hint="nothing was written. Try other versions of torch and onnxscript",
         )
-    target = expanded(path)
-    try:
+    with _writing(target):
         write_atomically(target, content)
+    return OnnxFile(path=target, difference=difference, images=count)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ExportError(
             f"cannot write {target} ({error.strerror or error})",
             hint="name a file in a directory that can be written and has room",
         ) from error
-    return OnnxFile(path=target, difference=difference, images=count)
 
 
 def _check_packages() -> None:

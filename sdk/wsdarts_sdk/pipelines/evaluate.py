@@ -20,7 +20,7 @@ from wsdarts_sdk.models.evaluation import PartName, compute_outputs, evaluate_ou
 from wsdarts_sdk.pipelines.run_context import Data, check_apart, checks_keywords, load_task
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.reports.page import render_evaluation
-from wsdarts_sdk.reports.report import check_vacant, write_page
+from wsdarts_sdk.reports.report import check_page, write_page
 from wsdarts_sdk.runs.directory import CONFIG_FILE, EVALUATION_PAGE, read_config
 from wsdarts_sdk.runs.result_records import Evaluation
 
@@ -63,7 +63,7 @@ def evaluate(
     page = page_path(out)
     if page is not None:
         check_apart(page, [data])
-        check_vacant(page)
+        check_page(page)
     network = model if isinstance(model, Classifier) else Classifier.load(model)
     digest = network.trained_on or _recorded(model)
     progress = shown(progress)

@@ -4,7 +4,8 @@
 runs side by side; like that of one run it is a single file that loads nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from markupsafe import Markup
 
 from wsdarts_registry._files import (
     as_path,
+    check_writable,
     exists,
     is_file,
     is_link,
@@ -149,9 +151,31 @@ def write_page(path: Path, page: str) -> Path:
     Raises:
         RunError: Something else is there, or it cannot be written.
     """
-    try:
-        check_vacant(path)
+    check_page(path)
+    with _writing(path):
         return write_atomically(path, page.encode())
+
+
+def check_page(path: Path) -> None:
+    """Refuse a page that cannot be written, or in whose place is anything but a page of ours.
+
+    Raises:
+        RunError: Something else is there, or it cannot be written.
+    """
+    with _writing(path):
+        if not exists(path) and not is_link(path):
+            check_writable(path)
+        elif not _is_ours(path):
+            raise RunError(
+                f"{path} is there and is no report of wsdarts-hub, so it stays",
+                hint="name another file with --out",
+            )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}",
@@ -159,22 +183,11 @@ def write_page(path: Path, page: str) -> Path:
         ) from error
 
 
-def check_vacant(path: Path) -> None:
-    """Refuse to write over anything but a report of wsdarts-hub.
-
-    Raises:
-        RunError: Something else is there.
-    """
-    if not exists(path) and not is_link(path):
-        return
+def _is_ours(path: Path) -> bool:
     if is_file(path, follow_links=False):
         with open_regular(path) as file:
-            if _OURS in file.read(_HEAD_BYTES):
-                return
-    raise RunError(
-        f"{path} is there and is no report of wsdarts-hub, so it stays",
-        hint="name another file with --out",
-    )
+            return _OURS in file.read(_HEAD_BYTES)
+    return False
 
 
 def _run_data(run: ComparedRun) -> dict[str, Any]:

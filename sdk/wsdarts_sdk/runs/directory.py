@@ -25,6 +25,7 @@ from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import (
     Identity,
     check_identity,
+    check_place,
     entries,
     exists,
     identity,
@@ -202,11 +203,6 @@ def check_run(
     Raises:
         RunError: As for ``open_run``.
     """
-    if not _can_exist(path):
-        raise RunError(
-            f"cannot write the run directory {str(path)!r}: no file can have such a name",
-            hint="choose another --out",
-        )
     if is_directory(path):
         _refuse_foreign(path)
         lock = _lock(path)
@@ -215,20 +211,16 @@ def check_run(
         if exists(path / CONFIG_FILE):
             _check_continued(path, config, resume=resume, may_change=may_change, part=True)
         return
-    above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
-    if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
-        raise RunError(
-            f"cannot write the run directory {path}: {above} is no directory, or is read-only",
-            hint="choose another --out",
-        )
-
-
-def _can_exist(path: Path) -> bool:
-    """Return whether the system has such names: without null bytes, in its encoding."""
+    if exists(path):
+        raise _unwritable(path, "it is no directory")
     try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
+        check_place(path)
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from error
+
+
+def _unwritable(path: Path, reason: str | None) -> RunError:
+    return RunError(f"cannot write the run directory {path}: {reason}", hint="choose another --out")
 
 
 def _empty(path: Path) -> None:
@@ -255,9 +247,7 @@ def _lock(path: Path) -> HeldLock | None:
         )
         return None
     except OSError as error:
-        raise RunError(
-            f"cannot write the run directory {path}: {error.strerror}", hint="choose another --out"
-        ) from error
+        raise _unwritable(path, error.strerror) from error
     if lock is None:
         owner = path / _OWNER
         who = read_regular(owner).decode(errors="replace").strip() if exists(owner) else "unknown"

@@ -220,7 +220,7 @@ def test_a_pusher_that_is_killed(
     points = range(1, 16, step)
     for point in points:
         hub_server.clear_exchanges()
-        hub_server.add_fault(Fault(kind=kind, first=point, seconds=2))  # type: ignore[arg-type]
+        hub_server.add_fault(Fault(kind=kind, first=point, seconds=1))  # type: ignore[arg-type]
         source = make(f"killed{point}")
         pusher = start(hub_server.url, gate, [("flowers", source)])
         while len(hub_server.exchanges()) < point and pusher.poll() is None:
