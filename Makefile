@@ -45,9 +45,10 @@ help: ## Show this list.
 demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
-# Work is stolen so that each process has whole modules, whose fixtures are then made once.
+# Work is stolen so that each process has whole modules, whose fixtures are then made once. Three
+# processes for two cores, since many tests wait for others or for a browser.
 test: lint ## Set up, then run every check and every test.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 --durations-min=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --durations=25 --durations-min=10
 
 # The newest platformdirs has a plugin of pytest that the oldest lacks; what is old uses what newer
 # libraries have deprecated.
