@@ -117,6 +117,11 @@ def test_the_page_of_inherited_weights(module: Callable[[str], Any], tmp_path: P
     assert plain == "| dtd_10 | 30.0 → 34.0 (+4.0 ± 2.8, 2) | – | – | – |"
     assert half == "| dtd_10 | 35.0 → 32.0 (-3.0, 1) | – | – |"
     assert longer == "| dtd_10 | 30.0 | 35.0 | – | – | 50.0 | – |"
+    more = [("random", 150, 0, 0.20), ("inherited", 150, 0, 0.22)]
+    write(tmp_path, "inheritance", rows_of("bird_groups", source, more))
+    mean = next(line for line in page.section().splitlines() if line.startswith("| *mean of"))
+    # Of 4 and 2 points: deviation √2, its error 1, times the 12.71 of one degree of freedom.
+    assert mean == "| *mean of the sets* | +3.0 [-9.7, +15.7] | – | – | – |"
 
 
 def test_the_page_of_longer_sources(module: Callable[[str], Any], tmp_path: Path) -> None:
