@@ -102,6 +102,30 @@ def _differences(first: str, second: str) -> tuple[list[float], tuple[float, flo
     )
 
 
+def test_what_inherited_weights_are_worth() -> None:
+    page = _page("decisions/inherited-weights.md")
+    lines = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("## Inherited and random weights at equal steps")
+    head, means, sets = (
+        [
+            [cell.strip() for cell in line.strip("|").split("|")[1:]]
+            for line in lines[start:]
+            if line.startswith(f"| {name} |")
+        ][:2]
+        for name in ("set \\ steps", "*mean of the sets*", "*sets where it is no worse*")
+    )
+    compared = 0
+    for columns in zip(head, means, sets, strict=True):
+        for steps, mean_, no_worse in zip(*columns, strict=True):
+            if mean_ != "–":
+                inherited, _, random = steps.partition(" for ")
+                mean, low, high = re.findall(r"[−+][\d.]+", mean_.replace("-", "−"))
+                row = f"| {inherited} | {random or steps} | {mean} | {low} to {high} | {no_worse} |"
+                assert row in page
+                compared += 1
+    assert compared > 4
+
+
 def test_how_well_sources_are_chosen() -> None:
     page = _page("decisions/choice-of-a-source.md")
     results = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()

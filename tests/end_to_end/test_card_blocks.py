@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsdarts_hub import Genotype, open_registry
+from tests.few_steps import few_steps
+from wsdarts_hub import SMALL, Genotype, open_registry
 from wsdarts_hub.cli import main
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.publishing._card import PRESET_NAMES
@@ -46,6 +47,7 @@ def _type(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_blocks_of_a_card_run_as_they_stand(
     path_to_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(PRESETS, "small", few_steps(SMALL))
     published = open_registry().pull("dtd-10")
     blocks = _BLOCK.findall(str(published.card))
     assert [language for language, _ in blocks] == ["bash", "python"]
